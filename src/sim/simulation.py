@@ -8,10 +8,11 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from cellspec.errors import SpecError
+from cellspec.check.endpoints import judge_of
+from cellspec.errors import SpecError, Violation
 from cellspec.exit_codes import Stdout
 from cellspec.machine.limits import FailurePolicy
-from cellspec.trace import TraceWriter, header_for
+from cellspec.trace import Kind, TraceWriter, header_for
 from sim.endpoints.plan import EndpointPlan
 from sim.policies import BYPASS_BOUNDS
 from sim.scenario.arrivals import longest_gap_s
@@ -26,7 +27,7 @@ from sim.simulator.simulator import Simulator
 from sim.simulator.together import Together
 from sim.targets import STDOUT
 
-__all__ = ["make_simulator", "make_together", "run_plan", "trace_writer"]
+__all__ = ["judging", "make_simulator", "make_together", "run_plan", "trace_writer"]
 
 
 def make_together(
@@ -229,3 +230,20 @@ def trace_writer(scenario: Scenario, path: str, beside: Sequence[Scenario] = ())
         endpoints=endpoints or None,
     )
     return TraceWriter(Stdout() if path == STDOUT else path, header)
+
+
+def judging(writer: TraceWriter) -> Callable[..., object]:
+    """Writes events, and judges calls at endpoints by them while the run goes on.
+
+    It raises `Violation` at the first event that shows a clause (ENDP) to be broken.
+    """
+    judge = judge_of(writer.header)
+    if judge is None:
+        return writer.add
+
+    def add(event: Kind, t: float, **fields: Any) -> None:
+        breach = judge.feed(writer.add(event, t, **fields))
+        if breach is not None:
+            raise Violation(breach.clause, breach.detail)
+
+    return add

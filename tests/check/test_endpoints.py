@@ -12,6 +12,7 @@ import pytest
 import cellspec.check.endpoints
 from cellspec.check.checker import CheckResult, check_file
 from tests.check.endpoint_runs import draw
+from tests.matrix.endpoint_mutants import ENDPOINT_MUTANTS
 from tests.recompute.runner import run
 
 Lines = list[dict[str, Any]]
@@ -113,3 +114,13 @@ def test_the_judge_of_endpoints_shares_nothing_with_who_simulates_them() -> None
         "cellspec.trace.format",
         "cellspec.trace.reader",
     }
+
+
+def test_a_run_that_writes_a_trace_is_judged_while_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutant = next(one for one in ENDPOINT_MUTANTS if one.name == "cuts at each refusal")
+    monkeypatch.setattr(mutant.place, mutant.part)
+    codes = {number: run(draw(number), tmp_path) for number in (1, 13)}
+    assert [done.code for done in codes.values()] == [0, 1]
+    assert "ENDP-14" in codes[13].said

@@ -230,6 +230,7 @@ def _unchecked() -> Iterator[None]:
         patch.object(ServerCounts, "check", nothing),
         patch.object(ProviderLimits, "check", nothing),
         patch("sim.endpoints.provider_limits._check_room", nothing),
+        patch("sim.simulation.judge_of", nothing),
     ):
         yield
 

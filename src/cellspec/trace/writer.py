@@ -65,6 +65,7 @@ class TraceWriter:
         header: line 1; see `cellspec.trace.header_for`.
 
     Attributes:
+        header: line 1.
         events: how many were written.
         footer: the last line, once it is written.
 
@@ -74,6 +75,7 @@ class TraceWriter:
 
     def __init__(self, path: Path | str | Stream, header: Header) -> None:
         self.path = Path(path if isinstance(path, (str, Path)) else getattr(path, "name", "trace"))
+        self.header = header
         self.events = 0
         self.footer: Footer | None = None
         self._counts: Counter[str] = Counter()

@@ -261,7 +261,7 @@ def _simulate(
     from contextlib import ExitStack
 
     from cellspec.errors import SpecError
-    from sim.simulation import make_simulator, make_together, trace_writer
+    from sim.simulation import judging, make_simulator, make_together, trace_writer
     from sim.simulator.crashes import EndlessError
 
     line, runs = progress_line(), scenario.pipelines()
@@ -280,7 +280,8 @@ def _simulate(
         for place, path in enumerate(traces):
             others = [*runs[:place], *runs[place + 1 :]]
             writer = trace_writer(runs[place], path, others)
-            on_events[place] = stack.enter_context(writer).add
+            stack.enter_context(writer)
+            on_events[place] = judging(writer) if checked else writer.add
         options: Any = {"checked": checked, "progress": None if line is None else show}
         try:
             if len(runs) == 1:
