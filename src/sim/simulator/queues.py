@@ -177,7 +177,7 @@ class FifoQueue:
             if self.heads is not None:
                 heapq.heappush(self.heads, (self._stamps[head], self.group))
         self._head = head = head + passed
-        if head > 65_536 and head * 8 > len(self._entries):
+        if head > 65_536 and head * 32 > len(self._entries):
             del self._entries[:head]
             del self._stamps[:head]
             self._head = 0

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellspec.graph.rules import Rules
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Ages", "Timings", "Waits", "percentile", "sample_every"]
 
 SAMPLED, BEFORE_SAMPLED = 1, 2
+_SETTLED = 1 << 15
+"""So many starts are settled at a time."""
 PERCENTS = (50, 95, 99)
 
 BOUNDARY: Literal["left", "right"] = "right"
@@ -131,7 +133,7 @@ class Timings:
                 mine.append(before)
         self.of_rows = RowTimes(rules.columns, every, self.ends, self._before)
         self._first = array("d", [math.inf]) * count
-        self._starts, self._waits, self._call_groups = array("d"), array("d"), array("l")
+        self._starts, self._waits, self._call_groups = array("d"), array("d"), array("i")
         self._seen, self._step = 0, 1
         self.begun, self.begun_s = array("i" if rows * columns < 1 << 31 else "q"), array("d")
         # Of some of these starts, each by its place among them, a time before which none was ready.
@@ -151,12 +153,36 @@ class Timings:
             return
         import numpy as np
 
-        columns, rows = np.divmod(np.array(self.begun, dtype=np.int64), self._rows)
-        start_s, ready_s = np.array(self.begun_s), np.full(len(self.begun), begin_s)
-        # What is held again is held longer.
-        ready_s[np.array(self._held, dtype=np.int64)] = np.array(self._held_s)
-        np.maximum(ready_s, begin_s, out=ready_s)
+        held, held_s = np.array(self._held, dtype=np.int64), np.array(self._held_s)
+        # A part at a time: all at once would take more memory than the run did.
+        for first in range(0, len(self.begun), _SETTLED):
+            part = slice(first, first + _SETTLED)
+            begun = np.array(self.begun[part], dtype=np.int64)
+            ready_s = np.full(len(begun), begin_s)
+            # What is held again is held longer.
+            mine = slice(*np.searchsorted(held, (first, first + _SETTLED)))
+            ready_s[held[mine] - first] = held_s[mine]
+            np.maximum(ready_s, begin_s, out=ready_s)
+            self._settle_starts(begun, np.array(self.begun_s[part]), ready_s)
+        self._settle_rows()
         del self.begun[:], self.begun_s[:], self._held[:], self._held_s[:]
+        self._halve()
+
+    def _settle_rows(self) -> None:
+        """Tell of all starts of an incarnation, in their order, where the time of rows went."""
+        import numpy as np
+
+        columns, rows = np.divmod(np.array(self.begun), self._rows)
+        places, beside = np.divmod(rows, self.every)
+        sampled = beside == 0
+        start_s = np.array(self.begun_s)[sampled]
+        self.of_rows.called(columns[sampled], places[sampled], start_s)
+
+    def _settle_starts(self, begun: NDArray[np.int64], start_s: Floats, ready_s: Floats) -> None:
+        """Add the waits of some starts, of which it is known when they were not ready before."""
+        import numpy as np
+
+        columns, rows = np.divmod(begun, self._rows)
         places, beside = np.divmod(rows, self.every)
         if beside.any():
             sampled = beside == 0
@@ -167,14 +193,12 @@ class Timings:
         self._wait_for_cells(columns, places, ready_s)
         aging = np.array(self._works)[columns]
         np.minimum.at(np.frombuffer(self._first), places[aging], start_s[aging])
-        self.of_rows.called(columns, places, start_s)
-        groups = np.array(self._group_of, dtype="l")[columns]
+        groups = np.array(self._group_of, dtype="i")[columns]
         taken = slice(-self._seen % self._step, None, self._step)
         self._seen += len(start_s)
         self._starts.frombytes(start_s[taken].tobytes())
         self._waits.frombytes((start_s - ready_s)[taken].tobytes())
         self._call_groups.frombytes(groups[taken].tobytes())
-        self._halve()
 
     def _wait_for_cells(
         self, columns: NDArray[np.int64], places: NDArray[np.int64], ready_s: Floats
@@ -246,9 +270,12 @@ class Timings:
         """By item of `groups`, of all incarnations; that of each is settled."""
         import numpy as np
 
-        of_call = np.frombuffer(self._call_groups, dtype="l")
+        of_call = np.frombuffer(self._call_groups, dtype="i")
         starts, waits = np.frombuffer(self._starts), np.frombuffer(self._waits)
-        each = (np.isin(of_call, groups) for groups in self._groups)
+        is_mine = np.zeros((len(self._groups), 1 + max(chain(self._group_of, *self._groups))), bool)
+        for mine, groups in zip(is_mine, self._groups, strict=True):
+            mine[list(groups)] = True
+        each = (mine[of_call] for mine in is_mine)
         return [_waits(starts[mine], waits[mine], makespan_s) for mine in each]
 
     def ages(self, rows: Rows, dropped: Iterable[int]) -> Ages:
