@@ -25,9 +25,15 @@ def ready_spans(history: History) -> Iterator[tuple[str, Span]]:
             for row in call.rows if call.scope is None else call.rows[:1]:
                 calls[call.column, call.scope, row].append(call)
         for column in history.columns.values():
+            before_s = 0.0
             for scope, rows in _nodes(column, history.rows):
                 mine = calls[column.name, scope, rows[0]]
                 since = _ready_s(incarnation, column, rows, grouped=grouped)
+                if column.ordered and scope is not None:
+                    # A barrier waits for the call before, also if all rows of that were dropped.
+                    since = max(since, before_s)
+                    ends = [incarnation.end_s if c.end_s is None else c.end_s for c in mine]
+                    before_s = max([before_s, *ends])
                 over = _over_s(incarnation, column, rows)
                 for span in _waits(incarnation, mine, since, over):
                     yield column.name, span

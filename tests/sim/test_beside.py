@@ -23,6 +23,8 @@ from tests.recompute.scenarios import Data, draw
 
 PAGE = Path(__file__).parents[2] / "simulations" / "endpoints.md"
 
+FIGURES = PAGE.with_name("figures.md")
+
 SEED = 7
 """Of random scenarios."""
 
@@ -258,6 +260,60 @@ def test_the_example_of_the_page_runs(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["pipelines"][1]["crashes"] > 0
 
 
+def common(data: Data, pipelines: list[dict[str, Any]]) -> list[Any]:
+    """What the figures of pipelines come to at each endpoint, as the page defines it."""
+    makespan_s = max(one["makespan_s"] for one in pipelines)
+    found = []
+    for name, words in data["endpoints"].items():
+        mine = [
+            (one["makespan_s"], item)
+            for one in pipelines
+            for item in one["by_endpoint"]
+            if item["endpoint"] == name
+        ]
+        served_s = sum(
+            item["prefill_s"] + item["decode_s"]
+            for one in pipelines
+            for item in one["call_times"]
+            if item["endpoint"] == name
+        )
+        sums = {
+            key: sum(item[key] for _, item in mine)
+            for key in ("sent", "accepted", "refused", "lost", "cost")
+        }
+        places = words.get("max_in_flight")
+        in_flight_s = sum(seconds * (item["mean_in_flight"] or 0) for seconds, item in mine)
+        found.append(
+            {
+                "endpoint": name,
+                "pipelines": len(mine),
+                **sums,
+                "refused_share": sums["refused"] / sums["sent"] if sums["sent"] else None,
+                "mean_in_flight": in_flight_s / makespan_s,
+                "utilisation": served_s / (places * makespan_s) if places else None,
+            }
+        )
+    return found
+
+
+def test_the_page_defines_every_figure_that_is_common(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, text = FIGURES.read_text(encoding="utf-8").partition("## Several pipelines")
+    keys = {
+        f"{key.rpartition('.')[0]}.{name}".removeprefix(".")
+        for key in re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
+        for name in key.rpartition(".")[2].split(", ")
+    }
+    path = file_of(tmp_path, pipeline("reviews", 4))
+    found = json.loads(printed(capsys, str(path), "--format", "json"))
+    assert keys == {
+        "makespan_s",
+        "pipelines",
+        *(f"common_endpoints.{key}" for key in found["common_endpoints"][0] if key != "endpoint"),
+    }
+
+
 @pytest.mark.parametrize("number", [n for n in range(120) if draw(SEED, n).get("endpoints")][:16])
 def test_figures_of_pipelines_that_share_follow_from_their_own_traces(
     number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -270,8 +326,15 @@ def test_figures_of_pipelines_that_share_follow_from_their_own_traces(
     path.write_text(json.dumps({**data, "beside": [other]}), encoding="utf-8")
     trace = tmp_path / "r.jsonl"
     found = json.loads(printed(capsys, str(path), "--format", "json", "--trace", str(trace)))
+    worked_out = []
     for one, mine in zip(found["pipelines"], (data, {**data, **other}), strict=True):
         file = tmp_path / f"r.{one['name']}.jsonl"
         assert check_file(file).violations == []
         history = read(file.read_text(encoding="utf-8").splitlines())
-        assert differences(one, recompute({**mine, "seed": one["seed"]}, history)) == []
+        worked_out.append(recompute({**mine, "seed": one["seed"]}, history))
+        for item in worked_out[-1]["by_endpoint"]:
+            # How few calls would do depends on those of the others.
+            item["as_much_with"] = None
+        assert differences(one, worked_out[-1]) == []
+    for item, expected in zip(found["common_endpoints"], common(data, worked_out), strict=True):
+        assert item == pytest.approx(expected)
