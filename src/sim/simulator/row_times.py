@@ -86,6 +86,11 @@ class RowTimes:
         """The incarnation that is over began then."""
         self._begin_s = begin_s
 
+    @property
+    def has_tries(self) -> bool:
+        """True if a call before the last of its cell, or a range, was noted."""
+        return "try" in self._moments
+
     def called(self, columns: Places, places: Places, start_s: Floats) -> None:
         """Cells were started in an incarnation, in this order; some of them perhaps again."""
         cells = columns * self._count + places

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, pairwise
@@ -172,11 +172,27 @@ class Timings:
         """Tell of all starts of an incarnation, in their order, where the time of rows went."""
         import numpy as np
 
-        columns, rows = np.divmod(np.array(self.begun), self._rows)
-        places, beside = np.divmod(rows, self.every)
-        sampled = beside == 0
-        start_s = np.array(self.begun_s)[sampled]
-        self.of_rows.called(columns[sampled], places[sampled], start_s)
+        seen, starts = np.zeros((len(self.ends), len(self._first)), dtype=bool), 0
+        for columns, places, _ in self._starts_of_sample(_SETTLED):
+            seen[columns, places] = True
+            starts += len(columns)
+        # Of a cell that starts twice both starts are looked at together.
+        once = starts == np.count_nonzero(seen) and not self.of_rows.has_tries
+        for part in self._starts_of_sample(_SETTLED if once else len(self.begun)):
+            self.of_rows.called(*part)
+
+    def _starts_of_sample(
+        self, size: int
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Floats]]:
+        """Columns, places and times of the starts in `begun`, so many at a time."""
+        import numpy as np
+
+        for first in range(0, len(self.begun), size):
+            part = slice(first, first + size)
+            columns, rows = np.divmod(np.array(self.begun[part], dtype=np.int64), self._rows)
+            places, beside = np.divmod(rows, self.every)
+            sampled = beside == 0
+            yield columns[sampled], places[sampled], np.array(self.begun_s[part])[sampled]
 
     def _settle_starts(self, begun: NDArray[np.int64], start_s: Floats, ready_s: Floats) -> None:
         """Add the waits of some starts, of which it is known when they were not ready before."""
