@@ -218,7 +218,7 @@ def _late_value_done(monkeypatch: pytest.MonkeyPatch) -> None:
     def then(ends: Any, column: int, _: int) -> None:
         ends._tally.made[column] += 1
 
-    _after(monkeypatch, Ends, "_end_unwanted", then)
+    _after(monkeypatch, Ends, "end_unwanted", then)
 
 
 @_fault("the first row is complete when some incarnation first completes it", "first_row_s")
