@@ -76,7 +76,21 @@ def _cell_budgets(data: Data) -> list[Budget]:
     return found
 
 
+_PLAIN = (
+    "Clock, completion, settling and dispatch are one loop. In it the judge of time, the end, the "
+    "start, the queue and the latency of a cell are a call each: inlined, they would be rules "
+    "stated twice. An eighth of the time goes to the starts of the sample, a sixteenth to the judge"
+)
+_RESOURCES = (
+    "As a plain cell; and each resource has a queue, whose nodes have stamps, a heap holds the "
+    "heads of these, and at each event the judge looks at every resource that is free"
+)
 _WHY = {
+    "plain, fifo": _PLAIN,
+    "plain, row-first": _PLAIN,
+    "1 resource": _PLAIN,
+    "3 resources": _RESOURCES,
+    "10 resources": _RESOURCES,
     "50 % refusals": "Half of all calls fail, and each of those is three steps: it fails, its "
     "backoff ends, it is tried again. That is two entries in heaps, three moves of state and a "
     "place in the queue more. A sixth of the time goes to draws for later calls, which come in "

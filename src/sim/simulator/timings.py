@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from cellspec.graph.rules import Rules
 from cellspec.state.claims import Rows, spans
@@ -292,7 +292,7 @@ class Timings:
         for mine, groups in zip(is_mine, self._groups, strict=True):
             mine[list(groups)] = True
         each = (mine[of_call] for mine in is_mine)
-        return [_waits(starts[mine], waits[mine], makespan_s) for mine in each]
+        return [_waits(starts, waits, mine, makespan_s) for mine in each]
 
     def ages(self, rows: Rows, dropped: Iterable[int]) -> Ages:
         """How old those of `rows` became that were not dropped, and why."""
@@ -338,15 +338,19 @@ def _three_quarters(makespan_s: float) -> float:
     return found if Fraction(found) >= exact else math.nextafter(found, math.inf)
 
 
-def _waits(starts: Floats, waits: Floats, makespan_s: float) -> Waits:
+def _waits(starts: Floats, waits: Floats, mine: NDArray[np.bool_], makespan_s: float) -> Waits:
+    """The waits of those calls that are `mine`; each copy is let go before the next is made."""
     import numpy as np
 
     bounds = (makespan_s / 4, makespan_s / 2, _three_quarters(makespan_s))
-    quarters = np.searchsorted(bounds, starts, side=BOUNDARY)
+    quarters = np.searchsorted(bounds, starts[mine], side=BOUNDARY)
     counts = np.bincount(quarters, minlength=4).tolist()
+    found = waits[mine]
     # One after the other, in the order of the starts.
-    sums = np.bincount(quarters, weights=waits, minlength=4).tolist()
-    values = _in_order(waits)
+    sums = np.bincount(quarters, weights=found, minlength=4).tolist()
+    del quarters
+    found.sort()
+    values = cast("Sequence[float]", found.data)
     return Waits(
         len(values),
         math.fsum(values),
