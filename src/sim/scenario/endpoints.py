@@ -370,7 +370,11 @@ class ThrottleSpec(StrictModel):
         2.0, description="seconds without a call after a refusal that says no Retry-After"
     )
     ramp_s: float = Field(
-        0.0, ge=0, le=0, description="seconds in which the limit rises at the start: 0 only"
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds in which the limit rises at the start: 0 only",
+        json_schema_extra={"maximum": 0},
     )
     pause_s: PositiveSeconds | None = Field(
         None,
@@ -380,6 +384,9 @@ class ThrottleSpec(StrictModel):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
+        if self.ramp_s:
+            what = "expected 0: a limit that rises by time is not simulated; say a lower start"
+            raise faults_error([Fault(("ramp_s",), f"{what}, from which successes raise it")])
         if self.pause_s is not None:
             faults = [
                 Fault((name,), "is not read with pause_s: the limit stays; leave one of them out")

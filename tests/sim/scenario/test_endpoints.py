@@ -386,7 +386,11 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
         {"throttle": {"gpu": {"pause_s": 5, "start": 1}}},
         "throttle.gpu.start: is not read with pause_s: the limit stays; leave one of them out",
     ),
-    ({"throttle": {"gpu": {"ramp_s": 5}}}, "throttle.gpu.ramp_s: expected at most 0, got 5"),
+    (
+        {"throttle": {"gpu": {"ramp_s": 5}}},
+        "throttle.gpu.ramp_s: expected 0: a limit that rises by time is not simulated; say a lower "
+        "start, from which successes raise it",
+    ),
     ({"scheduler": {"start_s": -1}}, "scheduler.start_s: expected at least 0, got -1"),
     ({"failures": {"timeout_s": 0}}, "failures.timeout_s: expected more than 0, got 0"),
     (
