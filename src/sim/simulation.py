@@ -21,6 +21,7 @@ from sim.scenario.sampler import LatencySource
 from sim.scenario.scenario import Scenario
 from sim.scenario.start_from import least_version
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
+from sim.simulator.composition import is_even
 from sim.simulator.plan import AcceptPlan, CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.routes import OpenDesk, make_routes
 from sim.simulator.simulator import Simulator
@@ -164,7 +165,9 @@ def make_simulator(
     # A refused call that is not told when to come back rests as one that failed.
     resting = outcomes or DrawnOutcomes(scenario.seed, [ColumnRates()] * graph.num_columns)
     drawn.append(resting)
-    routes = make_routes(graph, latency, plan, resting, on_event, desks)
+    routes = make_routes(
+        graph, latency, plan, resting, on_event, desks, even=is_even(graph, plan, outcomes)
+    )
     return Simulator(
         graph, latency, plan, outcomes=outcomes, notify=on_event, routes=routes, **options
     )

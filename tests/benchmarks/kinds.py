@@ -2,7 +2,7 @@
 
 Each kind is a scenario, a chain of 10 columns with 64 workers, and differs in one thing from the
 plain one. A kind whose calls make one cell each is measured by the cell, one in which calls fail
-half of the time by the call.
+half of the time by the call, and one whose endpoint refuses calls by the sending.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from sim.scenario.scenario import Scenario
 from sim.simulation import make_simulator
+from sim.simulator.outcome import Outcome
 from tests.benchmarks.simulating import UNIT, WORKERS, bare_event
 from tests.benchmarks.timing import interleave, seconds
 
@@ -25,7 +26,8 @@ class Kind(NamedTuple):
 
     Attributes:
         budget: in events of bare SimPy; None where none is promised.
-        each: what is counted: "cell" or "call".
+        each: what is counted: "cell", "call", or "sending": a call that an endpoint refuses is
+            sent again.
         column: fields of every column.
         fields: of the scenario.
         resources: how many its columns share, in turn.
@@ -52,6 +54,12 @@ class Kind(NamedTuple):
         data["limits"] = limits | {"resources": {f"r{n}": share for n in range(self.resources)}}
         return Scenario.model_validate(data)
 
+    def number(self, outcome: Outcome, rows: int) -> int:
+        """How many of `each` a run had."""
+        if self.each == "sending":
+            return sum(item.accepted + item.refused for item in outcome.endpoints)
+        return sum(outcome.calls) if self.each == "call" else rows * COLUMNS
+
     def _column(self, place: int) -> dict[str, Any]:
         column: dict[str, Any] = {
             "name": f"c{place}",
@@ -71,6 +79,23 @@ def _failures(**rates: float) -> dict[str, Any]:
     return {"failures": {"max_attempts": 100, "default": rates, "backoff": backoff}}
 
 
+TOKENS: dict[str, Any] = {
+    "model": "request",
+    "prompt_tokens": {"model": "exponential", "mean": 500},
+    "output_tokens": {"model": "exponential", "mean": 100},
+}
+
+
+def _endpoint(**fields: Any) -> dict[str, Any]:
+    """An endpoint whose 64 calls take 2 s a hundred tokens: 32 calls and 19,200 tokens a second."""
+    return {"endpoints": {"r0": {"tpot_s": {1: 0.01, 64: 0.02}, **fields}}}
+
+
+LIMITS: dict[str, Any] = {
+    "limits": [{"tokens": 15_000, "per_s": 1, "burst": 100_000, "charge": "used"}],
+    "refusal": {"latency_s": 0.05},
+}
+
 KINDS: dict[str, Kind] = {
     "plain, fifo": Kind(2.0),
     "plain, row-first": Kind(2.3, fields={"policy": "row-first"}),
@@ -86,16 +111,28 @@ KINDS: dict[str, Kind] = {
     "an endpoint with a speed by load": Kind(
         4.0, fields={"endpoints": {"r0": {"work": {"full_speed": 32}}}}, resources=1
     ),
+    "an endpoint with tokens": Kind(
+        None, column={"latency": TOKENS}, fields=_endpoint(), resources=1
+    ),
+    "limits that refuse": Kind(
+        None, "sending", {"latency": TOKENS}, _endpoint(**LIMITS), resources=1
+    ),
+    "limits, with a throttle": Kind(
+        None,
+        column={"latency": TOKENS},
+        fields=_endpoint(**LIMITS) | {"throttle": {"r0": {"start": WORKERS}}},
+        resources=1,
+    ),
 }
 
 
-def _run(kind: Kind, rows: int, calls: dict[str, int], name: str) -> Callable[[], float]:
-    """Measures one run; the number of its calls is noted."""
+def _run(kind: Kind, rows: int, counts: dict[str, int], name: str) -> Callable[[], float]:
+    """Measures one run; the number of what is counted is noted."""
 
     def measure() -> float:
         simulator = make_simulator(kind.scenario(rows), None)
         took_s = seconds(simulator.run)
-        calls[name] = sum(simulator.outcome.calls)
+        counts[name] = kind.number(simulator.outcome, rows)
         return took_s * 1e6
 
     return measure
@@ -103,8 +140,8 @@ def _run(kind: Kind, rows: int, calls: dict[str, int], name: str) -> Callable[[]
 
 def measure_kinds(rows: int, rounds: int) -> dict[str, Any]:
     """Microseconds for each cell, or call, by kind, with the unit in every round."""
-    calls: dict[str, int] = {}
-    cases = {name: _run(kind, rows, calls, name) for name, kind in KINDS.items()}
+    counts: dict[str, int] = {}
+    cases = {name: _run(kind, rows, counts, name) for name, kind in KINDS.items()}
     found = interleave({UNIT: lambda: bare_event(rows * COLUMNS), **cases}, rounds)
     unit = found.pop(UNIT)
     return {
@@ -119,6 +156,6 @@ def measure_kinds(rows: int, rounds: int) -> dict[str, Any]:
                 "ratio": [value / count for value in figure.over(unit).values],
             }
             for name, figure in found.items()
-            for count in [calls[name] if KINDS[name].each == "call" else rows * COLUMNS]
+            for count in [counts[name]]
         ],
     }

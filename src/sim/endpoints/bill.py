@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, get_args
 
 from sim.endpoints.plan import Price
 
-__all__ = ["Bill", "BillLine", "Cause"]
+__all__ = ["Bill", "BillLine", "Cause", "Sums"]
 
 Cause: TypeAlias = Literal["first", "done again", "lost"]
 """What a call was paid for: values that its node had not had before; values that it had had, and a
@@ -43,7 +43,7 @@ class Bill:
 
     def __init__(self, price: Price | None, columns: int) -> None:
         self._price = price if price is not None else Price()
-        self._sums = {cause: _Sums(columns) for cause in CAUSES}
+        self._sums = {cause: Sums(columns) for cause in CAUSES}
 
     def pay(self, column: int, cause: Cause, prompt_tokens: float, output_tokens: float) -> None:
         """Add a call that ran."""
@@ -51,6 +51,10 @@ class Bill:
         sums.calls[column] += 1
         sums.prompt[column] += prompt_tokens
         sums.output[column] += output_tokens
+
+    def sums(self, cause: Cause) -> Sums:
+        """What was paid for one cause, for who adds to it without a call."""
+        return self._sums[cause]
 
     def lines(self) -> list[BillLine]:
         """By column, and then by cause; without those of no call."""
@@ -75,7 +79,7 @@ class Bill:
         return (charged + output * price.output_per_million) / 1e6
 
 
-class _Sums:
+class Sums:
     """Calls and tokens by column."""
 
     __slots__ = ("calls", "output", "prompt")

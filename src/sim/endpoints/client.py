@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from math import isnan
 from typing import Any, Protocol, TypeAlias
 
 import simpy
@@ -14,7 +14,7 @@ from sim.endpoints.deadlines import Deadlines
 from sim.endpoints.plan import EndpointPlan
 from sim.endpoints.request import Refusal, Request
 from sim.endpoints.throttle import Throttle
-from sim.endpoints.timer import Timer
+from sim.endpoints.timer import Timer, Wake
 
 __all__ = ["BackOff", "Client", "Endpoint", "Through", "Watch"]
 
@@ -64,7 +64,7 @@ class Watch(Protocol):
         """The endpoint lost a call that ran; it is tried again."""
 
 
-class _Turn(simpy.events.Event):
+class _Turn(Wake):
     """A call that hears of its refusal, or comes back after one: an event that is used again.
 
     Attributes:
@@ -72,13 +72,8 @@ class _Turn(simpy.events.Event):
         retry_after_s: what it was told.
     """
 
-    def __init__(self, env: simpy.Environment) -> None:
-        super().__init__(env)
-        # A triggered event, as a Timeout is: the kernel runs its callbacks when it is due.
-        self._ok = True
-        self._value = None
-        self.request: Request
-        self.retry_after_s: float | None
+    request: Request
+    retry_after_s: float | None
 
 
 _Callbacks: TypeAlias = list[Callable[[Any], None]]
@@ -105,6 +100,7 @@ class Client:
         watch: is told of each sending, refusal and loss.
 
     Attributes:
+        enter: takes a call that starts.
         endpoint: what `serve` made.
         accepted, refused: how many sendings the endpoint took in, and how many it refused.
     """
@@ -139,6 +135,8 @@ class Client:
         self._alone = throttle is None and timed_out is None and watch is None
         self.endpoint = serve(finish if self._alone else self.served, self.lost)
         self._offer = self.endpoint.offer
+        self._send_again: Through = self._send_alone if self._alone else self._send
+        self.enter = self._send_again if throttle is None else self._join
         self._on_back: _Callbacks = [self._back]
         self._on_learnt: _Callbacks = [self._learnt]
         self._on_late: _Callbacks = [self._late]
@@ -191,13 +189,10 @@ class Client:
 
     # A call on its way
 
-    def enter(self, request: Request, t: float) -> None:
-        """A call starts at time t."""
-        if self._throttle is None:
-            self._send(request, t)
-        else:
-            self._line.append(request)
-            self._go(t)
+    def _join(self, request: Request, t: float) -> None:
+        """A call gets in line at time t."""
+        self._line.append(request)
+        self._go(t)
 
     def _go(self, t: float) -> None:
         """Send what may go out of the line."""
@@ -213,6 +208,19 @@ class Client:
                     self._timer.at(throttle.next_s)
                 return
 
+    def _send_alone(self, request: Request, t: float) -> None:
+        """`_send` of a call that looks after itself, and that nobody watches."""
+        request.sent_s = t
+        refusal = self._offer(request, t)
+        if refusal is None:
+            self.accepted += 1
+            return
+        self._count_refusal(request, refusal, t)
+        rest_s = refusal.retry_after_s
+        if rest_s is None:
+            rest_s = self._rest_s(request, None)
+        self._schedule(request, self._on_back, self._latency_s + rest_s)
+
     def _send(self, request: Request, t: float) -> None:
         request.sent_s = t
         if self._watch is not None:
@@ -225,20 +233,19 @@ class Client:
             if self._deadlines is not None:
                 self._deadlines.start(request, t)
             return
+        self._count_refusal(request, refusal, t)
+        self._refused(request, refusal.retry_after_s, t)
+
+    def _count_refusal(self, request: Request, refusal: Refusal, t: float) -> None:
         self.refused += 1
         request.refusals += 1
-        if math.isnan(request.first_sent_s):
+        if isnan(request.first_sent_s):
             request.first_sent_s = t
         if not self.refused % REFUSALS:
             self._check_progress()
-        after_s = refusal.retry_after_s
         request.refused_by = refusal.by
         if self._throttle is None or self._latency_s:
             self._away[request] = None
-        if self._alone:
-            self._schedule(request, self._on_back, self._latency_s + self._rest_s(request, after_s))
-        else:
-            self._refused(request, after_s, t)
 
     def _refused(self, request: Request, after_s: float | None, t: float) -> None:
         """A call is refused at time t, and others than itself want to know."""
@@ -289,7 +296,7 @@ class Client:
     def _back(self, turn: _Turn) -> None:
         self._spare.append(turn)
         del self._away[turn.request]
-        self._send(turn.request, self._env.now)
+        self._send_again(turn.request, self._env.now)
 
     def _learnt(self, turn: _Turn) -> None:
         self._spare.append(turn)

@@ -33,23 +33,23 @@ class ServerCounts:
 
     accepted: int
     ended: int
-    lost: int
-    cancelled: int
-    crashed: int
     inside: int
-    refused_by_limits: int
-    refused_by_queue: int
-    refused_by_outage: int
     call_s: float
     sojourn_s: float
     inside_s: float
-    most_in_flight: int
     max_in_flight: int | None
-    most_kv_tokens: float
-    kv_tokens: float | None
-    tokens_in: float
-    tokens_out: float
-    tokens_inside: float
+    lost: int = 0
+    cancelled: int = 0
+    crashed: int = 0
+    refused_by_limits: int = 0
+    refused_by_queue: int = 0
+    refused_by_outage: int = 0
+    most_in_flight: int = 0
+    most_kv_tokens: float = 0.0
+    kv_tokens: float | None = None
+    tokens_in: float = 0.0
+    tokens_out: float = 0.0
+    tokens_inside: float = 0.0
 
     @property
     def left(self) -> int:

@@ -58,12 +58,12 @@ class _Bucket:
         level = self._level + (t - self._at_s) * self._rate
         return level if level < self.burst else self.burst
 
-    def wait_s(self, asked: float, t: float) -> float:
-        """Seconds until so much is there if nobody else takes any; 0 if it is there.
+    def wait_s(self, asked: float, room: float, t: float) -> float:
+        """Seconds until so much is there if nobody else takes any; 0 if there is room for it.
 
         It is one step of the clock at least, so that time passes for who comes back.
         """
-        lacks = asked - self.room(t)
+        lacks = asked - room
         if lacks <= self.slack:
             return 0.0
         if asked > self.burst + self.slack:
@@ -115,9 +115,9 @@ class _Window:
         self._enter(t)
         return self.burst - self._used
 
-    def wait_s(self, asked: float, t: float) -> float:
+    def wait_s(self, asked: float, room: float, t: float) -> float:
         """The rest of the window if there is no room for so much; 0 if there is."""
-        if asked - self.room(t) <= self.slack:
+        if asked - room <= self.slack:
             return 0.0
         if asked > self.burst + self.slack:
             _never(asked, self)
@@ -167,8 +167,8 @@ class ProviderLimits:
             each for each in self._limits if each.plan.give_back and _what(each.plan) == RESERVED
         )
         self._asks = tuple((each, _what(each.plan)) for each in self._limits)
-        # The commonest case, without the work for several limits: one limit, on requests.
-        self._only = self._limits[0] if [what for _, what in self._asks] == [ONE] else None
+        # The commonest case, without the work for several: one limit, and a refusal takes nothing.
+        self._only = self._asks[0] if len(self._asks) == 1 and not charged else None
         self._charged, self._name = charged, name
         self.refused_by = [0] * len(self._limits)
         self.last = -1
@@ -179,16 +179,22 @@ class ProviderLimits:
         Returns:
             None if the call passes; else the seconds of its Retry-After, and nothing is charged.
         """
-        only = self._only
-        if only is not None:
+        if self._only is not None:
+            only, what = self._only
+            one = 1.0
+            if what != ONE:
+                of_answer = request.reserved_tokens if what == RESERVED else request.output_tokens
+                one = request.prompt_tokens + of_answer
             room = only.room(t)
-            if 1.0 - room <= only.slack:
-                only.take(1.0, room, t)
+            if one - room <= only.slack:
+                only.take(one, room, t)
                 return None
-            if not self._charged:
-                self.last = 0
-                self.refused_by[0] += 1
-                return only.wait_s(1.0, t)
+            self.last = 0
+            self.refused_by[0] += 1
+            try:
+                return only.wait_s(one, room, t)
+            except SpecError as error:
+                raise self._named(0, error) from None
         asked = (1.0, request.held_tokens, request.prompt_tokens + request.output_tokens)
         for limit, what in self._asks:
             if asked[what] - limit.room(t) > limit.slack:
@@ -216,12 +222,16 @@ class ProviderLimits:
         longest_s, longest = -1.0, 0
         for place, (limit, what) in enumerate(self._asks):
             try:
-                wait_s = limit.wait_s(asked[what], t)
+                wait_s = limit.wait_s(asked[what], limit.room(t), t)
             except SpecError as error:
-                raise SpecError(f"endpoints.{self._name}.limits[{place}]: {error}") from None
+                raise self._named(place, error) from None
             if wait_s > longest_s:
                 longest_s, longest = wait_s, place
         return longest_s, longest
+
+    def _named(self, place: int, error: SpecError) -> SpecError:
+        """An error about the limit in this place, with its field."""
+        return SpecError(f"endpoints.{self._name}.limits[{place}]: {error}")
 
     def refused(self, t: float) -> None:
         """Take a refused call from the limits on requests; see `charged`."""
@@ -309,7 +319,7 @@ def retry_after_s(*, limit: float, used: float, asked: float, per_s: float = 60.
     """
     bucket = _Bucket(LimitPlan("tokens", limit, per_s, burst=limit))
     bucket.take(used, limit, 0.0)
-    return bucket.wait_s(asked, 0.0)
+    return bucket.wait_s(asked, bucket.room(0.0), 0.0)
 
 
 def too_large(

@@ -14,6 +14,8 @@ class Request:
 
     Attributes:
         call: the driver's own record of the call; nobody here looks into it.
+        number, column, place, stop, serial: the driver's too: which call of its node it is, the
+            column, the row or scope, the row after the last, and which call of the run.
         prompt_tokens: read before the answer begins.
         output_tokens: of the answer, as it will be.
         reserved_tokens: set aside for the answer: the most that it may have, or `output_tokens`
@@ -49,6 +51,11 @@ class Request:
     timeout_s: float = math.inf
     fails: bool = False
     refused_by: str = field(default="", repr=False)
+    number: int = 1
+    column: int = 0
+    place: int = 0
+    stop: int = 0
+    serial: int = 0
     went_at: int = field(default=0, repr=False)
     ticket: int = field(default=-1, repr=False)
 

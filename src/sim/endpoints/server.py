@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import simpy
 
@@ -31,8 +31,11 @@ from sim.endpoints.weather import Weather
 
 __all__ = ["Handler", "Server"]
 
-Handler = Callable[[Request, float], object]
+Handler: TypeAlias = Callable[[Request, float], object]
 """Gets a request, and the time in seconds."""
+
+Offer: TypeAlias = Callable[[Request, float], Refusal | None]
+"""Gets a call that comes, and the time in seconds; None if it is taken in."""
 
 
 class Server:
@@ -49,43 +52,9 @@ class Server:
 
     Attributes:
         in_flight: calls that are served.
+        line: calls that wait to be served; the first to come is the first to go.
+        offer: a call comes; a SpecError if it reserves more memory than there is.
     """
-
-    __slots__ = (
-        "_accepts",
-        "_at_s",
-        "_call_s",
-        "_cancels",
-        "_counts_tokens",
-        "_crashes",
-        "_ends",
-        "_gate",
-        "_holds",
-        "_inside",
-        "_later",
-        "_leaving",
-        "_line",
-        "_losses",
-        "_memory",
-        "_most",
-        "_most_in_flight",
-        "_on_decoding",
-        "_on_lost",
-        "_on_served",
-        "_on_serving",
-        "_prefill",
-        "_room",
-        "_sharing",
-        "_sojourn_s",
-        "_straight",
-        "_tokens_in",
-        "_tokens_out",
-        "_warmth",
-        "_weather",
-        "in_flight",
-        "limits",
-        "plan",
-    )
 
     def __init__(
         self,
@@ -100,7 +69,7 @@ class Server:
         self.plan = plan
         self._on_served, self._on_lost = on_served, on_lost
         self._on_serving, self._on_decoding = on_serving, on_decoding
-        self._sharing = Sharing(env, plan.speed, self._ended)
+        self._sharing = Sharing(env, plan.speed, self._ended, self._ended_alone)
         self._prefill: PrefillLine | None = None
         if plan.prefill_tokens_per_s is not None:
             stalled = self._sharing if plan.prefill_stalls_decode else None
@@ -135,15 +104,18 @@ class Server:
         )
         # There is more to wait for than a place.
         self._holds = self._memory is not None or self._warmth is not None
-        # What is served decodes, and there is nothing else to do: this is the hot path.
+        # What is served decodes, and there is nothing else to do.
         self._straight = not (
-            self._counts_tokens
-            or self._holds
+            self._holds
             or self._prefill is not None
+            or self._weather is not None
             or on_serving is not None
             or on_decoding is not None
         )
-        self._line: OrderedDict[Request, None] = OrderedDict()
+        # What is not asked for is not on the way of a call.
+        simple = self._straight and self._gate is None
+        self.offer: Offer = self._take_straight if simple else self._offer
+        self.line: OrderedDict[Request, None] = OrderedDict()
         # Calls that left their place, and whose client is not told yet; True if they ended.
         self._leaving: deque[tuple[Request, bool]] = deque()
         self.in_flight = self._most_in_flight = 0
@@ -173,14 +145,9 @@ class Server:
 
     # What comes
 
-    def offer(self, request: Request, t: float) -> Refusal | None:
-        """A call comes at time t in seconds; None if it is taken in.
-
-        Raises:
-            SpecError: it reserves more memory than there is.
-        """
-        sharing = self._sharing
-        if sharing.due_s <= t + SAME_S:
+    def _offer(self, request: Request, t: float) -> Refusal | None:
+        """`offer` of a server with a gate, or with more to do than to decode."""
+        if self._sharing.due_s <= t + SAME_S:
             self._free(t)
         if self._gate is not None:
             if self._weather is not None and self._weather.next_s <= t:
@@ -189,6 +156,14 @@ class Server:
             refusal = self._gate.refusal(request, t, full=full)
             if refusal is not None:
                 return refusal
+        if self._straight:
+            self._take_straight(request, t)
+        else:
+            self._take_in(request, t)
+        return None
+
+    def _take_in(self, request: Request, t: float) -> None:
+        """A call that comes at time t is accepted."""
         inside = self._inside
         self._inside = inside + 1
         self._accepts += 1
@@ -199,24 +174,40 @@ class Server:
             self._at_s = t
             self._begin(t)
         request.accepted_s = t
-        if self._straight and self.in_flight < self._most and not self._line:
-            self.in_flight = in_flight = self.in_flight + 1
+        if self._counts_tokens:
+            self._tokens_in += request.held_tokens
+        if (
+            self.line
+            or self.in_flight >= self._most
+            or (self._holds and self.waits_for(request) is not None)
+        ):
+            self.line[request] = None
+        else:
+            self._serve(request, t)
+
+    def _take_straight(self, request: Request, t: float) -> None:
+        """`_take_in` where a call that finds a place decodes: this is the hot path."""
+        sharing = self._sharing
+        if sharing.due_s <= t + SAME_S:
+            self._free(t)
+        inside = self._inside
+        self._inside = inside + 1
+        self._accepts += 1
+        if t > self._at_s:
+            self._call_s += inside * (t - self._at_s)
+            self._at_s = t
+        request.accepted_s = t
+        if self._counts_tokens:
+            self._tokens_in += request.prompt_tokens + request.reserved_tokens
+        in_flight = self.in_flight
+        if in_flight < self._most:
+            self.in_flight = in_flight = in_flight + 1
             if in_flight > self._most_in_flight:
                 self._most_in_flight = in_flight
             request.served_s = request.decoding_s = t
             sharing.add(request, t)
-            return None
-        if self._counts_tokens:
-            self._tokens_in += request.held_tokens
-        if (
-            self._line
-            or self.in_flight >= self._most
-            or (self._holds and self.waits_for(request) is not None)
-        ):
-            self._line[request] = None
         else:
-            self._serve(request, t)
-        return None
+            self.line[request] = None
 
     def waits_for(self, request: Request) -> Literal["warmth", "place", "memory"] | None:
         """What a call at the head of the line has to wait for; None if it can be served."""
@@ -231,12 +222,12 @@ class Server:
     @property
     def waiting(self) -> int:
         """Calls in line."""
-        return len(self._line)
+        return len(self.line)
 
     def _is_full(self, room: int) -> bool:
         """All places are taken, and all in line; who waits for memory alone is not refused."""
         cold = self._warmth is not None and not self._warmth.warm
-        return (self.in_flight >= self._most or cold) and (self.in_flight + len(self._line) >= room)
+        return (self.in_flight >= self._most or cold) and (self.in_flight + len(self.line) >= room)
 
     def _begin(self, t: float) -> None:
         """A call came to a server that had none."""
@@ -249,7 +240,7 @@ class Server:
 
     def _admit(self, t: float) -> None:
         """Serve from the line, while its head can be served."""
-        line = self._line
+        line = self.line
         while line and self.in_flight < self._most:
             if self._holds and self.waits_for(next(iter(line))) is not None:
                 return
@@ -284,32 +275,35 @@ class Server:
 
     def _ended(self, requests: list[Request], t: float) -> None:
         """Calls end: all leave their places, then the line moves, then their client is told."""
-        if len(requests) == 1 and not self._leaving:
-            request = requests[0]
-            if self._counts_tokens:
-                self._release(request, t)
-                self._tokens_out += request.held_tokens
-            else:
-                self.in_flight -= 1
-            if self._line:
-                self._admit(t)
-            # As `_left`, without a call: this is the hot path.
-            inside = self._inside
-            self._call_s += inside * (t - self._at_s)
-            self._at_s = t
-            self._sojourn_s += t - request.accepted_s
-            self._inside = inside = inside - 1
-            if not inside:
-                self._emptied(t)
-            self._ends += 1
-            self._on_served(request, t)
-            return
         for request in requests:
             self._release(request, t)
         self._admit(t)
         # The client may crash while it hears of them.
         self._leaving.extend((request, True) for request in requests)
         self._notify(t)
+
+    def _ended_alone(self, request: Request, t: float) -> None:
+        """A call ends, and no other with it."""
+        if self._leaving:
+            self._ended([request], t)
+            return
+        if self._counts_tokens:
+            self._release(request, t)
+            self._tokens_out += request.prompt_tokens + request.reserved_tokens
+        else:
+            self.in_flight -= 1
+        if self.line:
+            self._admit(t)
+        # As `_left`, without a call: this is the hot path.
+        inside = self._inside
+        self._call_s += inside * (t - self._at_s)
+        self._at_s = t
+        self._sojourn_s += t - request.accepted_s
+        self._inside = inside = inside - 1
+        if not inside:
+            self._emptied(t)
+        self._ends += 1
+        self._on_served(request, t)
 
     def _free(self, t: float) -> None:
         """Make room by the calls that end now, and tell their client later in this instant."""
@@ -374,7 +368,7 @@ class Server:
     def _members(self) -> list[Request]:
         """The calls that have a place, or one in line, in the order in which they came."""
         read = [] if self._prefill is None else self._prefill.members()
-        return [*self._sharing.members(), *read, *self._line]
+        return [*self._sharing.members(), *read, *self.line]
 
     def cancel(self, request: Request, t: float) -> bool:
         """The client gives a call up at time t.
@@ -399,10 +393,10 @@ class Server:
         prefill = self._prefill
         if self._sharing.remove(request, t) or (prefill and prefill.remove(request, t)):
             self._release(request, t)
-        elif request not in self._line:
+        elif request not in self.line:
             return False
         else:
-            del self._line[request]
+            del self.line[request]
             if self.limits is not None:
                 self.limits.ended(request, t)
         return True

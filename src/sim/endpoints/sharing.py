@@ -29,6 +29,8 @@ REBASED_AT = 4096.0
 """Progress is counted anew when it is so large: what is added to it is rounded by its size."""
 
 
+INF = math.inf
+
 _ticket = attrgetter("ticket")
 
 
@@ -41,32 +43,50 @@ class Sharing:
             it were alone, and a unit takes a second.
         on_end: gets the calls that end at one instant, in the order in which they joined, and the
             instant. All of them have left; others may join before it returns.
+        on_one: gets a call that ends alone instead of a list of it; None if `on_end` does.
+        on_overdue: told the time before a call joins, if others end by then, which may be taken
+            out; None if nobody is to be told.
+        taken: a driver that knows how may `take` calls that end instead of `on_one`.
 
     Attributes:
         running: how many calls run, or stand still in a stall.
+        joined: how many calls have joined.
+        ended: how many calls have ended, those included that `free` took out.
+        call_s, counted_s: the integral of the calls that ran over time, in seconds, up to
+            `counted_s`; it stands for no `remove`.
+        sojourn_s: the time from their start of calls that ended.
         due_s: when the next call ends if nothing changes; infinity if none does.
     """
 
     __slots__ = (
+        "_advance",
         "_alone",
         "_at_s",
         "_callbacks",
         "_env",
         "_heap",
         "_on_end",
+        "_on_one",
+        "_on_overdue",
+        "_ran",
         "_rebased",
         "_schedule",
         "_spare",
         "_speed",
         "_stalls",
-        "_tickets",
+        "_taken",
         "_unit_s",
         "_units",
         "_v",
         "_wake",
         "_waking",
+        "call_s",
+        "counted_s",
         "due_s",
+        "ended",
+        "joined",
         "running",
+        "sojourn_s",
     )
 
     def __init__(
@@ -74,36 +94,56 @@ class Sharing:
         env: simpy.Environment,
         speed: SpeedTable | None,
         on_end: Callable[[list[Request], float], object],
+        on_one: Callable[[Request, float], object] | None = None,
+        on_overdue: Callable[[float], object] | None = None,
+        *,
+        taken: bool = False,
     ) -> None:
         # Alone, progress is the time itself: a call ends at the very sum of start and work.
         self._alone = speed is None
         self._speed = speed or SpeedTable(((1, 1.0),))
         self._units = [self._speed.unit_s(0)]
         self._on_end = on_end
+        self._on_overdue, self._taken = on_overdue, taken
+        self._on_one = on_one or (lambda request, t: on_end([request], t))
         self._heap: list[tuple[float, int, Request]] = []
         self.running = 0
         # Progress was `_v` at `_at_s`, and has grown since at one unit in `_unit_s` seconds.
         self._v = self._at_s = 0.0
         self._unit_s = self._units[0]
         self._stalls = 0
-        self._tickets = self._rebased = 0
+        self.joined = self.ended = self._rebased = self._ran = 0
+        self.call_s = self.counted_s = self.sojourn_s = 0.0
         self.attach(env)
 
     def attach(self, env: simpy.Environment) -> None:
         """Go on with another clock; no call may run."""
         self._env, self._schedule = env, env.schedule
+        self._advance: Callable[[float], bool] = getattr(env, "advance", _does_not_advance)
         self._callbacks: list[Any] = [self._woken]
         # What `sim.endpoints.timer` does, without a call for each step: this is the hot path.
         self._spare: list[Wake] = []
-        self._wake = Wake(env)
+        self._wake = self._new_wake()
         self._waking = False
-        self.due_s = math.inf
+        self.due_s = INF
+
+    def _new_wake(self) -> Wake:
+        wake = Wake(self._env)
+        if self._taken:
+            wake.sharing = self
+        return wake
 
     # Joining and leaving
 
     def add(self, request: Request, t: float) -> None:
-        """A call joins at time t in seconds."""
+        """A call joins at time t in seconds: its answer begins."""
+        if self.due_s <= t + SAME_S and self._on_overdue is not None:
+            self._on_overdue(t)
         running = self.running
+        if t > self.counted_s:
+            self.call_s += running * (t - self.counted_s)
+            self.counted_s = t
+        request.decoding_s = t
         if running:
             v = self._v if self._stalls else self._v + (t - self._at_s) / self._unit_s
         elif self._alone and not self._stalls:
@@ -111,7 +151,7 @@ class Sharing:
         else:
             v = self._v = 0.0
             self._at_s = t
-        self._tickets = request.ticket = ticket = self._tickets + 1
+        self.joined = request.ticket = ticket = self.joined + 1
         heappush(self._heap, (v + request.work, ticket, request))
         self.running = running + 1
         if not self._waking:
@@ -155,7 +195,7 @@ class Sharing:
         if not self._stalls:
             self._v += (t - self._at_s) / self._unit_s
             self._at_s = t
-            self.due_s = math.inf
+            self.due_s = INF
         self._stalls += 1
 
     def go_on(self, t: float) -> None:
@@ -169,32 +209,87 @@ class Sharing:
     # The next end
 
     def _woken(self, wake: Wake) -> None:
+        t = wake.at_s
+        request = self.take(wake)
+        while request is not None:
+            self._on_one(request, t)
+            delay = self.to_next(t)
+            if delay is None:
+                return
+            if not self._advance(t + delay):
+                self.wake_after(delay, t)
+                return
+            t += delay
+            request = self.take_at(t)
+
+    def take(self, wake: Wake) -> Request | None:
+        """The call that ends alone by a wake that is due; None if all that it was for is done.
+
+        Who takes it asks to `resume` when all is said of it.
+        """
         if wake is not self._wake:
             self._spare.append(wake)
-            return
+            return None
         t = wake.at_s
-        wake.at_s = math.inf
+        wake.at_s = INF
+        return self.take_at(t)
+
+    def take_at(self, t: float) -> Request | None:
+        """`take` at time t, at which a wake would be due that was not set."""
         if self.due_s > t:
+            # By rounding it came too early.
             self._change(t)
-            return
-        heap = self._heap
+            return None
+        heap, running = self._heap, self.running
+        self._ran = running
+        # Until all is said of this instant nobody asks for the speed of those who run.
+        self._waking = True
         first = heappop(heap)
         if heap and self._at_s + (heap[0][0] - self._v) * self._unit_s <= t + SAME_S:
             heappush(heap, first)
             due = self._take_due(t)
-        else:
-            request = first[2]
-            request.ticket = -1
-            self.running -= 1
-            due = [request]
-        self.due_s = math.inf
-        # Until all is said of this instant nobody asks for the speed of those who run.
-        self._waking = True
-        self._on_end(due, t)
+            self.due_s = INF
+            self._on_end(due, t)
+            self.resume(t)
+            return None
+        request = first[2]
+        request.ticket = -1
+        self.call_s += running * (t - self.counted_s)
+        self.counted_s = t
+        self.sojourn_s += t - request.decoding_s
+        self.ended += 1
+        self.running = running - 1
+        self.due_s = INF
+        return request
+
+    def resume(self, t: float) -> None:
+        """All is said of calls that ended, and others may have joined; t is now."""
+        delay = self.to_next(t)
+        if delay is not None:
+            self.wake_after(delay, t)
+
+    def to_next(self, t: float) -> float | None:
+        """The seconds to the next end, for which a wake is to be set; None if one is set, or no
+        end is to come.
+        """
         self._waking = False
-        if self._v > REBASED_AT and self._tickets - self._rebased > len(heap):
+        if self._v > REBASED_AT and self.joined - self._rebased > len(self._heap):
             self._rebase()
+        if self._ran == self.running and not self._stalls:
+            end, ticket, request = self._heap[0]
+            if ticket == request.ticket:
+                # As many run as before, so that nothing has changed but who is the next.
+                self.due_s = due_s = self._at_s + (end - self._v) * self._unit_s
+                return due_s - t if due_s > t else 0.0
         self._change(t)
+        return None
+
+    def wake_after(self, delay: float, t: float) -> None:
+        """Wake so many seconds after t, which is now; no wake is to come."""
+        wake = self._wake
+        wake.at_s = t + delay
+        wake.callbacks = self._callbacks
+        self._schedule(wake, NORMAL, delay)
 
     def _take_due(self, t: float) -> list[Request]:
         """Take the calls from the heap that end at time t, in the order in which they joined."""
@@ -213,8 +308,12 @@ class Sharing:
             heappop(heap)
         if len(due) > 1:
             due.sort(key=_ticket)
+        self.call_s += self.running * (t - self.counted_s)
+        self.counted_s = t
         for request in due:
             request.ticket = -1
+            self.sojourn_s += t - request.decoding_s
+        self.ended += len(due)
         self.running -= len(due)
         return due
 
@@ -239,13 +338,13 @@ class Sharing:
                 break
             heappop(heap)
         else:
-            self.due_s = math.inf
+            self.due_s = INF
             return
         self.due_s = due_s = self._at_s + (end - self._v) * unit_s
         wake = self._wake
         if due_s < wake.at_s:
-            if wake.at_s < math.inf:
-                self._wake = wake = self._spare.pop() if self._spare else Wake(self._env)
+            if wake.at_s < INF:
+                self._wake = wake = self._spare.pop() if self._spare else self._new_wake()
             delay = due_s - t if due_s > t else 0.0
             wake.at_s = t + delay
             wake.callbacks = self._callbacks
@@ -271,4 +370,9 @@ class Sharing:
         base = math.floor(self._v)
         self._v -= base
         self._heap = [(end - base, ticket, request) for end, ticket, request in self._heap]
-        self._rebased = self._tickets
+        self._rebased = self.joined
+
+
+def _does_not_advance(_t: float) -> bool:
+    """A clock that always wants to be told by an event."""
+    return False

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import simpy
 
-__all__ = ["SAME_S", "Timer", "Wake"]
+from sim.endpoints.request import Request
+
+__all__ = ["SAME_S", "Taken", "Timer", "Wake"]
 
 SAME_S = 1e-9
 """Moments that are so few seconds apart are one: sums of times are rounded."""
+
+
+class Taken(Protocol):
+    """Calls that run, whose ends a driver takes itself; `sim.endpoints.sharing.Sharing` is one."""
+
+    def take(self, wake: Wake) -> Request | None:
+        """The call that ends alone by a wake that is due; None if all that it was for is done."""
+
+    def take_at(self, t: float) -> Request | None:
+        """`take` at time t, at which a wake would be due that was not set."""
+
+    def to_next(self, t: float) -> float | None:
+        """The seconds to the next end, for who takes it then; None if a wake is set, or none is
+        to come. It says, as `resume`, that all is said of the call that was taken.
+        """
+
+    def wake_after(self, delay: float, t: float) -> None:
+        """Set a wake so many seconds after t, which is now; none is set."""
+
+    def resume(self, t: float) -> None:
+        """All is said of the call that was taken, and others may have joined; t is now."""
 
 
 class Wake(simpy.events.Event):
@@ -19,13 +42,18 @@ class Wake(simpy.events.Event):
 
     Attributes:
         at_s: when that is, as the kernel rounds it, for who sets it.
+        ok: it never fails.
+        sharing: whose next end it is, for a driver that takes that itself; None if none does.
     """
+
+    ok = True  # no property: the kernel asks at each event
 
     def __init__(self, env: simpy.Environment) -> None:
         super().__init__(env)
         self._ok = True
         self._value = None
         self.at_s = math.inf
+        self.sharing: Taken | None = None
 
 
 class Timer:

@@ -168,6 +168,23 @@ class TokenSource:
                 return found if self._whole[column] else self._with_others(column, place, found)
         return self._tokens(column, place, attempt - 1 | self._first)
 
+    def reader(self, column: int) -> Callable[[int], _Counts]:
+        """``tokens(column, row)`` of one column, as a function of the row."""
+        fixed = self._fixed[column]
+        if fixed is not None:
+            return lambda _row: fixed
+        if not self._whole[column]:
+            return lambda row: self.tokens(column, row)
+        kept, size = self._new[column], self._sizes[column][0]
+
+        def get(row: int) -> _Counts:
+            try:
+                return kept[row // size][row % size]
+            except KeyError:
+                return self.tokens(column, row)
+
+        return get
+
     def _tokens(self, column: int, place: int, call: int) -> _Counts:
         """The tokens of a call, which holds its attempt (from 0) and its incarnation."""
         plan = self._plans[column]

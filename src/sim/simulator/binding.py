@@ -5,7 +5,9 @@ It is asked when time is about to move: what comes and goes within an instant do
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
@@ -28,14 +30,48 @@ class Binding:
     """
 
     def __init__(self, state: RunState, routes: Sequence[Route]) -> None:
-        self._state, self._routes = state, routes
-        self._seconds: dict[str, float] = {}
+        self._state = state
+        self._routes = [route for route in routes if route.may_hold_up]
+        self._seconds = defaultdict[str, float](float)
         limits, checkpoint = state.plan.limits, state.plan.checkpoint
         self._names = [f"resource {name}" for name in limits.resources]
         self._limits = list(limits.resources.values())
         self._blocks = checkpoint is not None and checkpoint.blocking
 
-    def passes(self, seconds: float) -> None:
+    def watch(self) -> Callable[[float], None]:
+        """What is told of the seconds that pass, each time, in the state of then."""
+        state, seconds = self._state, self._seconds
+        run, counters, env, workers = state.machine.state, state.counters, state.env, state.workers
+        if self._blocks or run.places is not None:
+            return self._passes
+        asked = [route.holds_up for route in self._routes]
+        most = [*self._limits, *[math.inf] * (state.groups - len(self._limits))]
+
+        def passes(passed_s: float) -> None:
+            """As `_passes`, where a call takes one place, and nothing waits for a checkpoint."""
+            if run.due and run.due[0][0] < env.now + passed_s:
+                self._passes(passed_s)
+                return
+            name = PIPELINE
+            for holds_up in asked:
+                found = holds_up()
+                if found:
+                    seconds[found] += passed_s
+                    return
+            if not (run.stopped or run.stop_requested):
+                ready, barriers, busy = counters.ready, counters.ready_barriers, counters.busy
+                for group, limit in enumerate(most):
+                    if ready[group] or barriers[group]:
+                        if busy[group] >= limit:
+                            name = self._names[group]
+                            break
+                        if counters.load >= workers:
+                            name = WORKERS
+            seconds[name] += passed_s
+
+        return passes
+
+    def _passes(self, seconds: float) -> None:
         """So much time passes, in the state of now."""
         due, now = self._state.machine.state.due, float(self._state.env.now)
         end = now + seconds
@@ -64,7 +100,7 @@ class Binding:
         return counters.cells[column][place] == BACKOFF
 
     def _add(self, name: str, seconds: float) -> None:
-        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        self._seconds[name] += seconds
 
     def _now(self, ready: Sequence[int]) -> str:
         """What holds the run up; `ready` are groups with nodes whose backoff is over."""

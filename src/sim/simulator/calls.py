@@ -51,7 +51,7 @@ class Calls:
 
     def __init__(self, state: RunState, parts: Composition) -> None:
         self._state, self._parts = state, parts
-        self.tally = Tally(state, tries_all=parts.is_plain)
+        self.tally = Tally(state, tries_all=parts.is_even)
         self.consequences = Consequences(state, self.tally, parts)
         self._ready = ReadyTimes(state, noted=parts.hands_turns_on)
         self._failing = Failing(state, self.tally, self.consequences, self._ready, parts.outcomes)
@@ -84,7 +84,7 @@ class Calls:
                 state.env, self._ends.through, state.counters.dropped, state.timings.of_rows
             )
         if self._binding is not None:
-            self._state.env.watch = self._binding.passes
+            self._state.env.watch = self._binding.watch()
 
     def dispatcher(self, pick: Picker) -> Settle:
         """Starts nodes, at time t, while a worker, a resource and ready work are there."""
@@ -102,7 +102,7 @@ class Calls:
         failing = self._failing if self._parts.may_fail else None
         groups, starts, ends = self.consequences.groups, self._starts, self._ends
         run_plain(
-            *(self._state, self.tally, groups, failing, starts, ends),
+            *(self._state, self.tally, groups, failing, starts, ends, self._parts.bare),
             *(picker, queues, claims, settle, follow),
         )
 
@@ -143,8 +143,7 @@ class Calls:
     def _book_running(self) -> None:
         for task in self._state.running:
             if task.ends_s == -math.inf:
-                assert isinstance(task.details, CallDetails)
-                self._ends.book(task, task.details)
+                self._ends.book(task)
 
     def count_table(self) -> None:
         """Add what the parts counted to the outcome, when the run is over."""

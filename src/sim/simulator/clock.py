@@ -54,15 +54,29 @@ class Clock(simpy.Environment):
         self.order = itertools.count() if order is None else order
         self.handler: Callable[[Any], object]
         self.watch: Callable[[float], object] | None = None
+        # It moves on by itself, and nobody else makes it.
+        self._runs = False
 
     def schedule(self, event: Event, priority: Any = NORMAL, delay: float = 0) -> None:
         """Let an event happen so many seconds from now."""
         order = next(self.order)
-        if priority < NORMAL:
-            order -= _URGENT
-        elif priority > NORMAL:
-            order += _URGENT
+        if priority != NORMAL:
+            order += _URGENT if priority > NORMAL else -_URGENT
         heapq.heappush(self.queue, (self.now + delay, order, event, -1, 0, 0))
+
+    def advance(self, t: float) -> bool:
+        """Move on to time t, if nothing else is to happen until then; False if anything is.
+
+        Who would have an event at t, and nothing before, needs none.
+        """
+        queue = self.queue
+        if not self._runs or (queue and queue[0][0] <= t):
+            return False
+        if t > self.now:
+            if self.watch is not None:
+                self.watch(t - self.now)
+            self.now = t
+        return True
 
     def peek(self) -> float:
         """The time of the next event; infinite if there is none."""
@@ -72,14 +86,12 @@ class Clock(simpy.Environment):
         """Let all events happen, one after the other, until none is left or one raises."""
         assert until is None
         queue, kind, handler, pop = self.queue, self._kind, self.handler, heapq.heappop
-        if self.watch is not None:
-            while queue:
-                seconds = queue[0][0] - self.now
-                if seconds > 0:
-                    self.watch(seconds)
-                self.step()
+        watch, self._runs = self.watch, True
         while queue:
-            self.now, _, event, *_ = pop(queue)
+            t, _, event, *_ = pop(queue)
+            if watch is not None and t > self.now:
+                watch(t - self.now)
+            self.now = t
             if event.__class__ is kind:
                 handler(event)
             else:
@@ -99,11 +111,3 @@ class Clock(simpy.Environment):
         for callback in callbacks:
             callback(event)
         assert event.ok or event.defused, event
-
-    def _watched_step(self, watch: Callable[[float], object]) -> None:
-        """Let the next event happen."""
-        t, _, event, *_ = heapq.heappop(self.queue)
-        if t > self.now:
-            watch(t - self.now)
-            self.now = t
-        self.happen(event)

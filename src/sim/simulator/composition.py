@@ -10,18 +10,30 @@ from collections.abc import Collection, Mapping
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.machine import Machine
 from cellspec.trace.format import EndpointSums
+from sim.simulator.bare_route import BareRoute
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.plan import RunPlan
 from sim.simulator.recording import Notify, record
 from sim.simulator.route import Route
 
-__all__ = ["Composition"]
+__all__ = ["Composition", "is_even"]
 
 _OF_TIME = ("SCHED-08", "SCHED-09", "GROUP-06", "SCHED-15")
 """The clauses that a run which is not checked does without."""
 
 _OF_ADMISSION = ("GROUP-06", "SCHED-15")
 """The clauses that a run does without in which rows wait that have not come yet."""
+
+
+def is_even(graph: ExecutionGraph, plan: RunPlan, outcomes: CallOutcomes | None) -> bool:
+    """True if each call is the first of its node in an incarnation, makes one cell or runs one
+    barrier, and gives its value; nothing is skipped, and no row has to wait for others.
+    """
+    makes_several = any(
+        rule.streamable and plan.range_rows.get(rule.name, 1) > 1 for rule in graph.rules.columns
+    )
+    waits = plan.limits.group_rows is not None
+    return not (outcomes or plan.start_from or plan.accept or plan.shares or makes_several or waits)
 
 
 class Composition:
@@ -42,7 +54,9 @@ class Composition:
         may_fail: a call may end badly.
         hands_turns_on: a row that is dropped may hand its turn in an ordered column on.
         may_stop: the run may stop early.
-        is_plain: each call makes one cell or runs one barrier, and ends well; nothing is skipped.
+        is_even: each call makes one cell or runs one barrier, and ends well; nothing is skipped.
+        is_plain: nor does any call have a route.
+        bare: by column that has one, its bare route.
         is_looped: `sim.simulator.plain_loop` can run it.
         each_route: the routes, each once.
         by_steps: cells take the machine's methods, which look at more than its counters do.
@@ -68,15 +82,8 @@ class Composition:
         self.has_groups = plan.limits.group_rows is not None
         failures = plan.failures
         self.may_stop = failures is not None and failures.stop_window is not None
-        self.is_plain = not (
-            outcomes
-            or routes
-            or plan.start_from
-            or plan.accept
-            or plan.shares
-            or self.has_ranges
-            or self.has_groups
-        )
+        self.is_even = is_even(graph, plan, outcomes)
+        self.is_plain = self.is_even and not routes
         ordered = any(rule.ordered and not rule.is_barrier for rule in rules.columns)
         self.may_fail = outcomes is not None and (
             bool(plan.timeouts) or any(outcomes.may_fail(rule.index) for rule in rules.columns)
@@ -86,10 +93,15 @@ class Composition:
         bound_s = failures.timeout_s if failures is not None else None
         self.by_steps = notify is not None or self.may_stop or bound_s is not None
         waits = plan.checkpoint is not None and plan.checkpoint.blocking
+        # A bare route exists only where nothing is asked of a call but that it runs.
+        self.bare = {
+            column: route for column, route in routes.items() if isinstance(route, BareRoute)
+        }
+        asks_more = bool(routes) and not (self.is_even and len(self.bare) == len(routes))
         self.is_looped = not (
             self.by_steps
             or waits
-            or routes
+            or asks_more
             or plan.start_from
             or plan.accept
             or plan.shares

@@ -65,7 +65,7 @@ class Ends:
         num_records, log, spare = state.graph.num_records, state.log.append, state.spare.append
         timings, works, made = state.timings, state.works, self._tally.made
         flags, ends, every, ended = timings.flags, timings.ends, timings.every, timings.ended
-        is_plain, may_stop, groups = parts.is_plain, parts.may_stop, self._consequences.groups
+        is_even, may_stop, groups = parts.is_even, parts.may_stop, self._consequences.groups
         cells, sampled = counters.cells, SAMPLED
         emissions, skips = state.emissions, self._consequences.skips
         again = self._failing.calls
@@ -79,7 +79,7 @@ class Ends:
             details = task.details
             if details is not None and not details.ends_like_first:
                 self._end(task, details, t)
-            elif not is_plain and cells[column][row] != RUNNING:
+            elif not is_even and cells[column][row] != RUNNING:
                 task.details = None
                 self.end_unwanted(column, row)
                 spare(task)
@@ -259,17 +259,30 @@ class Ends:
 
     def through(self, task: Task, failure: Failure | None = None) -> None:
         """A call is through its route, now; with a failure of the route, it fails by that."""
-        assert isinstance(task.details, CallDetails)
+        details = task.details
+        assert not isinstance(details, FailingCall)
         if failure is not None:
-            task.details.failure = failure
-            task.details.ends_like_first = False
-        self.book(task, task.details)
-        self._state.env.handler(task)
+            assert details is not None
+            details.failure = failure
+            details.ends_like_first = False
+        state = self._state
+        env = state.env
+        if details is None:
+            # As `book`, without a call: this is the hot path.
+            state.outcome.busy_s[task.column] += env.now - task.start_s
+        else:
+            self.book(task)
+        env.handler(task)
 
-    def book(self, task: Task, details: CallDetails) -> None:
+    def book(self, task: Task) -> None:
         """Count what a call on a route took up to now."""
-        now = self._state.env.now
-        details.seconds, task.ends_s = now - details.start_s, now
+        now, details = self._state.env.now, task.details
+        task.ends_s = now
+        if details is None:
+            self._state.outcome.busy_s[task.column] += now - task.start_s
+            return
+        assert isinstance(details, CallDetails)
+        details.seconds = now - details.start_s
         self._state.outcome.busy_s[column_of((task.column, task.row))] += details.seconds
 
     def keep_costs(self, task: Task) -> None:

@@ -57,6 +57,7 @@ class EndpointCounts:
         parts_s: as of `EndpointOutcome`.
         bill: so far.
         losses: calls that an outage took.
+        may_lose: a crash may lose values that were paid for.
     """
 
     def __init__(self, endpoint: EndpointPlan, columns: int, rows: int, *, crashes: bool) -> None:
@@ -64,8 +65,18 @@ class EndpointCounts:
         self.parts_s: dict[int, list[float]] = {}
         self.losses = 0
         self._rows = rows
+        self._first = self.bill.sums("first")
+        self.may_lose = crashes
         # By column, the nodes that had an answer before, which a crash may lose.
         self._had: dict[int, RowSet] | None = {} if crashes else None
+
+    def ended_well(self, request: Request, column: int, t: float) -> None:
+        """A call has its answer, ends, and is paid for the first values of its node."""
+        self._add(request, column, t)
+        first = self._first
+        first.calls[column] += 1
+        first.prompt[column] += request.prompt_tokens
+        first.output[column] += request.output_tokens
 
     def answered(self, request: Request, column: int, t: float) -> None:
         """A call has its answer; what it was paid for is known when it ends."""

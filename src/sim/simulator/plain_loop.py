@@ -1,12 +1,15 @@
 """The loop of a run in which each call makes one cell, and is one event.
 
-Calls may fail, and rows may be admitted in groups.
+Calls may fail, and rows may be admitted in groups. A call behind a bare server
+(`sim.simulator.bare_route`) is no event: of the calls that run there only the next end is one, and
+the loop takes the call from it.
 
 It does what the clock, the completion of `sim.simulator.ending`, the settling of
 `sim.simulator.simulator` and the dispatch of `sim.simulator.starting` do together, without a call
 from each to the next. It states no rule: the machine's functions judge time, ends and starts, and
 the queues say which node is next. All that is not the end of a cell's call goes to the parts that
-know it: barriers, checkpoints, timers, crashes, the end of a call that fails.
+know it: barriers, checkpoints, timers, crashes, the end of a call that fails, and calls of an
+endpoint that end together.
 
 The two are held against each other by `tests/sim/simulator/test_plain_loop.py`.
 """
@@ -14,12 +17,15 @@ The two are held against each other by `tests/sim/simulator/test_plain_loop.py`.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cellspec.graph.nodes import column_of
 from cellspec.machine.clock import compile_at
 from cellspec.state.codes import READY, RUNNING
+from sim.endpoints.timer import Taken, Wake
+from sim.simulator.bare_route import BareRoute
 from sim.simulator.claim_schedule import ClaimSchedule
 from sim.simulator.ending import Ends
 from sim.simulator.failing import Failing
@@ -27,7 +33,7 @@ from sim.simulator.picking import Picker, pick_in_loop
 from sim.simulator.queues import ReadyQueue
 from sim.simulator.row_groups import RowGroups
 from sim.simulator.run_state import FLUSHED_EVERY, RunState, Settle, Task
-from sim.simulator.starting import Starts
+from sim.simulator.starting import NEVER, Starts
 from sim.simulator.tally import Tally
 from sim.simulator.timings import SAMPLED
 
@@ -41,6 +47,7 @@ def run_plain(
     failing: Failing | None,
     starts: Starts,
     ends: Ends,
+    bare: Mapping[int, BareRoute],
     picker: Picker,
     queues: Sequence[ReadyQueue],
     claims: ClaimSchedule,
@@ -57,6 +64,7 @@ def run_plain(
         tally, starts, ends: its parts.
         groups: its row groups; None if it has none.
         failing: its failures; None if every call ends well.
+        bare: by column that has a route, that route.
         picker, queues: of this incarnation.
         claims: when one is due.
         settle: follows an event, at its time.
@@ -79,21 +87,59 @@ def run_plain(
     begun, begun_s, sampled = timings.begun.append, timings.begun_s.append, SAMPLED
     busy_s, works, emissions, log = outcome.busy_s, state.works, state.emissions, state.log.append
     open_before, taken_over = [*open_cells], [0] * len(open_cells)
+    calls, behind, watch = outcome.calls, tally.made, env.watch
+    columns = range(state.graph.num_columns)
+    enters: list[Any] = [bare[c].entry(c) if c in bare else None for c in columns]
+    counts: list[Any] = [bare[c].counter(c) if c in bare else None for c in columns]
+    # Whose next end, at `next_s`, is the next event of all; it has no place in the queue.
+    sharing: Taken | None = None
+    next_s = math.inf
     t, done, furthest, unflushed = env.now, state.done, state.furthest, FLUSHED_EVERY - 1
     try:
-        while queue:
-            # It stays in the heap until another takes its place: half the work of two steps.
-            t, _, task, column, row, number = queue[0]
-            if column < 0:
-                if task.__class__ is not kind or task.details is not None:
+        while queue or sharing is not None:
+            put: Callable[[Any, Any], object] = push
+            if sharing is None:
+                # It stays in the heap until another takes its place: half the work of two steps.
+                t, _, task, column, row, number = queue[0]
+                if watch is not None and t > env.now:
+                    watch(t - env.now)
+                if column >= 0:
+                    put = replace
+                elif task.__class__ is kind and task.details is None:
+                    put = replace
+                    column, row = task.column, task.row
+                    number = column * rows + row
+                    taken_over[column] += 1
+                else:
                     pop(queue)
                     env.now, state.done, state.furthest = t, done, furthest
-                    env.happen(task)
-                    done, furthest = state.done, state.furthest
+                    if task.__class__ is not Wake or task.sharing is None:
+                        env.happen(task)
+                        done, furthest = state.done, state.furthest
+                        continue
+                    sharing = task.sharing
+                    request: Any = sharing.take(task)
+            else:
+                # Of all that is to come, the end of a call at its endpoint is the next.
+                if watch is not None and next_s > t:
+                    watch(next_s - t)
+                t = next_s
+                env.now, state.done, state.furthest = t, done, furthest
+                request = sharing.take_at(t)
+            if sharing is not None:
+                if request is None or request.call.column < 0:
+                    if request is not None:
+                        bare[~request.call.column].end(request, t)
+                        sharing.resume(t)
+                    done, furthest, sharing = state.done, state.furthest, None
                     continue
+                task = request.call
                 column, row = task.column, task.row
                 number = column * rows + row
-                taken_over[column] += 1
+                spare.append(task)
+                counts[column](request, t)
+                busy_s[column] += t - task.start_s
+                behind[column] += 1
             env.now = t
             if timed:
                 at(t)
@@ -127,15 +173,17 @@ def run_plain(
                 else:
                     ends.log_and_flush(number, t)
             if emissions or (groups is not None and groups.may_move):
-                pop(queue)
-                spare.append(task)
+                if put is replace:
+                    pop(queue)
+                    spare.append(task)
                 state.done, state.furthest = done, furthest
                 settle(t)
-                done, furthest = state.done, state.furthest
+                if sharing is not None:
+                    sharing.resume(t)
+                done, furthest, sharing = state.done, state.furthest, None
                 continue
             if parked and group_of[column] in parked:
                 freed(group_of[column])
-            put: Callable[[Any, Any], object] = replace
             while counters.load < workers:
                 if coming and coming[-1] >= 0:
                     number = coming.pop()
@@ -160,10 +208,21 @@ def run_plain(
                 if given_up and cells[column][row] != ready:
                     continue
                 start[column](row)
-                seconds = readers[column](row)
                 if flags[row]:
                     begun(number)
                     begun_s(t)
+                enter = enters[column]
+                if enter is not None:
+                    if put is replace:
+                        pop(queue)
+                        put = push
+                    else:
+                        task = spare.pop() if spare else starts.new_task()
+                    calls[column] += 1
+                    task.column, task.row, task.start_s, task.ends_s = column, row, t, NEVER
+                    enter(task, row, t)
+                    continue
+                seconds = readers[column](row)
                 if seconds <= 0.0 and fails:
                     failed, seconds, held_s = look_closer(column, row, seconds)
                     if held_s and flags[row]:
@@ -182,6 +241,15 @@ def run_plain(
             if counters.rows != state.rows_seen or done >= claims.cells:
                 state.done, state.furthest = done, furthest
                 follow(t)
+            if sharing is not None:
+                delay = sharing.to_next(t)
+                if delay is None:
+                    sharing = None
+                    continue
+                next_s = t + delay
+                if queue and queue[0][0] <= next_s:
+                    sharing.wake_after(delay, t)
+                    sharing = None
         state.done, state.furthest = done, furthest
     finally:
         running = [item for item in queue if item[3] >= 0]
@@ -191,7 +259,7 @@ def run_plain(
                 task.details = failing.call(-number)
         for column, rule in enumerate(state.rules.columns):
             # Output of barriers is no call, and is counted where it is given.
-            if not rule.is_barrier:
+            if not rule.is_barrier and column not in bare:
                 # Cells of rows that are dropped are not open any more either.
                 gave = made[column] if fails else open_before[column] - open_cells[column]
                 tally.made[column] += gave

@@ -53,6 +53,10 @@ class Route(Protocol):
             t: now, in seconds.
         """
 
+    @property
+    def may_hold_up(self) -> bool:
+        """True if a call on it may wait for anything beside its own work."""
+
     def skip(self, column: int, row: int) -> None:
         """A cell of one of its columns is skipped."""
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from math import nan
+from operator import attrgetter
 from typing import Any, Protocol
 
 import simpy
 
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.graph.nodes import column_of
 from cellspec.graph.rowset import RowSet
 from cellspec.trace.format import EndpointSums
 from sim.endpoints.client import Client, Through
@@ -24,9 +25,9 @@ from sim.endpoints.plan import EndpointPlan, ThrottlePlan
 from sim.endpoints.request import Request
 from sim.endpoints.server import Handler, Server
 from sim.endpoints.throttle import Throttle
+from sim.simulator.bare_route import BareRoute, has_bare_route
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.endpoint_counts import PARTS, EndpointCounts, EndpointOutcome, parts_s
-from sim.simulator.latency import Latency
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import RunPlan
 from sim.simulator.recording import Notify
@@ -35,8 +36,9 @@ from sim.simulator.route import Finish, Route
 from sim.simulator.row_times import RowTimes
 from sim.simulator.run_state import Task
 from sim.simulator.serial_route import SerialRoute
+from sim.simulator.work_source import WorkSource
 
-__all__ = ["OpenDesk", "Tokens", "WorkSource", "make_routes"]
+__all__ = ["OpenDesk", "make_routes"]
 
 
 class OpenDesk(Protocol):
@@ -52,31 +54,6 @@ class OpenDesk(Protocol):
         """The desk, given what hears of calls, as `sim.endpoints.server.Server` takes it."""
 
 
-class Tokens(Protocol):
-    """The tokens of calls; `sim.scenario.token_source.TokenSource` fulfils it."""
-
-    @property
-    def referenced(self) -> frozenset[int]:
-        """The columns whose counts are part of another column's."""
-
-    def is_request(self, column: int) -> bool:
-        """True if the column's calls have tokens instead of seconds."""
-
-    def tokens(self, column: int, place: int, attempt: int = 1) -> tuple[float, float, float]:
-        """Of the prompt and of the answer, and what is reserved for it."""
-
-    def gave(self, column: int, row: int, attempt: int) -> None:
-        """A call gave a cell of a `referenced` column its value; attempt 0 stands for a skip."""
-
-
-class WorkSource(Latency, Protocol):
-    """What calls ask of an endpoint: tokens, or seconds of work."""
-
-    @property
-    def counts(self) -> Tokens:
-        """The tokens."""
-
-
 def make_routes(
     graph: ExecutionGraph,
     source: WorkSource,
@@ -84,6 +61,8 @@ def make_routes(
     outcomes: CallOutcomes,
     notify: Notify | None = None,
     desks: Mapping[str, OpenDesk] | None = None,
+    *,
+    even: bool = False,
 ) -> dict[int, Route]:
     """By column that has one, its route; columns of one resource share it.
 
@@ -96,6 +75,7 @@ def make_routes(
         outcomes: say how long a call rests that was refused and not told for how long.
         notify: receives the steps of calls on their way; see `sim.simulator.recording`.
         desks: by resource whose endpoint other runs share, what makes the desk of this one.
+        even: each call is the first of its node in an incarnation, and gives its value.
     """
     routes: dict[int, Route] = {}
     for name in dict.fromkeys((*plan.endpoints, *plan.throttles)):
@@ -103,13 +83,22 @@ def make_routes(
         columns = [rule.index for rule in graph.rules.columns if taken_by.get(rule.name) == name]
         endpoint = plan.endpoints.get(name) or EndpointPlan(name)
         throttle, desk = plan.throttles.get(name), (desks or {}).get(name)
-        route = EndpointRoute(endpoint, throttle, graph, source, plan, outcomes, notify, desk)
+        route: Route
+        if even and notify is None and desk is None and has_bare_route(plan, endpoint):
+            route = BareRoute(endpoint, columns, graph, source)
+        else:
+            route = EndpointRoute(
+                endpoint, throttle, graph, source, plan, outcomes, notify, desk, even=even
+            )
         routes |= dict.fromkeys(columns, route)
     if plan.serial is None:
         return routes
     bounds = {graph.rules.index[name]: bound_s for name, bound_s in plan.timeouts.items()}
     loop = SerialRoute(plan.serial, routes, source, bounds, graph.column_names, notify)
     return dict.fromkeys(range(graph.num_columns), loop)
+
+
+_serial = attrgetter("serial")
 
 
 class EndpointRoute:
@@ -120,6 +109,10 @@ class EndpointRoute:
         throttle: of its client; None if each call looks after itself.
         graph, source, plan, outcomes, notify: as of `make_routes`.
         desk: makes this client's desk; None if the server serves nobody else.
+        even: as of `make_routes`.
+
+    Attributes:
+        enter: as of `sim.simulator.route.Route`.
     """
 
     def __init__(
@@ -132,6 +125,8 @@ class EndpointRoute:
         outcomes: CallOutcomes,
         notify: Notify | None,
         desk: OpenDesk | None,
+        *,
+        even: bool,
     ) -> None:
         self._open_desk = desk
         columns = range(graph.num_columns)
@@ -147,14 +142,21 @@ class EndpointRoute:
         self._is_request = [self._tokens.is_request(column) for column in columns]
         bounds = {graph.rules.index[name]: bound_s for name, bound_s in plan.timeouts.items()}
         self._bound_s = [bounds.get(column, math.inf) for column in columns]
+        self._seconds_of = [source.reader(column) for column in columns]
+        self._tokens_of = [
+            self._tokens.reader(column) if asks else None
+            for column, asks in enumerate(self._is_request)
+        ]
         self._throttle = None if throttle is None else Throttle(throttle)
         crashes = bool(plan.crashes)
         self._counts = EndpointCounts(endpoint, len(columns), graph.num_records, crashes=crashes)
-        # By call that is under way: its number, its column, its row or scope, and where it ends.
-        self._under_way: dict[Request, tuple[int, int, int, int]] = {}
+        # All records of calls; those that are free, and how many calls have entered.
+        self._records: list[Request] = []
+        self._spare: list[Request] = []
+        self._entered = 0
         self._nodes: dict[Request, dict[str, Any]] = {}
         # Calls that were answered and have not ended: the scheduler holds them.
-        self._unpaid: dict[Task, tuple[Request, int]] = {}
+        self._unpaid: dict[Task, Request] = {}
         self._held = plan.serial is not None
         self._events: RequestEvents | None = None
         if notify is not None:
@@ -162,6 +164,9 @@ class EndpointRoute:
             self._events = RequestEvents(notify, self._nodes, has_tokens, self._throttle)
         self._holders = _holders(endpoint)
         self._client: Client | None = None
+        # Nobody asks more of a call that has ended.
+        self._even = even and notify is None and not self._held and not crashes
+        self.enter = self._enter_first if self._even else self._enter
 
     def attach(
         self, env: simpy.Environment, finish: Finish, dropped: RowSet, times: RowTimes
@@ -175,18 +180,19 @@ class EndpointRoute:
             self._endpoint,
             env,
             self._serve,
-            self._answered,
+            self._answered_well if self._even else self._answered,
             throttle=self._throttle,
             timed_out=self._timed_out if min(self._bound_s) < math.inf else None,
             back_off=self._back_off,
             watch=self._events,
         )
+        self._send = self._client.enter
 
     def _serve(self, served: Through, lost: Through) -> Server | Desk:
         """The server, or the desk at it; it tells of a lost call after that was counted."""
 
         def count_lost(request: Request, t: float) -> None:
-            self._counts.lost(request, self._under_way[request][1], t)
+            self._counts.lost(request, request.column, t)
             lost(request, t)
 
         events = self._events
@@ -206,77 +212,133 @@ class EndpointRoute:
             )
         return self._server
 
-    def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:
+    def _enter_first(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:
+        """`enter` where every call is the first of its node, and gives its value."""
+        column = task.column
+        if column < 0:
+            self._enter(task, call, stop, fails, t)
+            return
+        spare = self._spare
+        request = spare.pop() if spare else self._new()
+        read = self._tokens_of[column]
+        if read is None:
+            request.work = self._seconds_of[column](task.row)
+        else:
+            prompt, output, reserved = read(task.row)
+            request.prompt_tokens, request.output_tokens = prompt, output
+            request.reserved_tokens, request.work = reserved, output
+        request.call, request.column, request.place = task, column, task.row
+        request.entered_s = t
+        request.sent_s = request.first_sent_s = request.accepted_s = nan
+        request.served_s = request.decoding_s = nan
+        request.refusals = 0
+        self._entered = request.serial = self._entered + 1
+        self._send(request, t)
+
+    def _answered_well(self, request: Request, t: float) -> None:
+        """`_answered` of a call that gives its value."""
+        column, place, task = request.column, request.place, request.call
+        assert isinstance(task, Task)
+        self._counts.ended_well(request, column, t)
+        waited = request.decoding_s != request.entered_s or self._counts.losses
+        if waited and task.column >= 0:
+            self._times.went(column, place, place + 1, request)
+        request.call = None
+        self._spare.append(request)
+        self._finish(task)
+
+    def _enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:
         place = task.row
         column = task.column if task.column >= 0 else ~task.column
+        request = self._spare.pop() if self._spare else self._new()
         if self._is_request[column]:
             prompt, output, reserved = self._tokens.tokens(column, place, call)
-            request = Request(task, prompt, output, reserved, output, t)
-        elif task.column >= 0:
-            request = Request(task, work=self._source.get(column, place, call), entered_s=t)
+            request.prompt_tokens, request.output_tokens = prompt, output
+            request.reserved_tokens, request.work = reserved, output
         else:
-            seconds = self._source.get_barrier(column, place, call)
-            request = Request(task, work=seconds, entered_s=t)
+            request.prompt_tokens = request.output_tokens = request.reserved_tokens = 0.0
+            asked = self._source.get if task.column >= 0 else self._source.get_barrier
+            request.work = asked(column, place, call)
+        request.call, request.number, request.stop = task, call, stop
+        request.column, request.place = column, place
+        request.entered_s = t
+        request.sent_s = request.first_sent_s = request.accepted_s = nan
+        request.served_s = request.decoding_s = nan
+        request.refusals = 0
         request.timeout_s = self._bound_s[column]
         request.fails = fails
-        self._under_way[request] = (call, column, place, stop)
+        self._entered = request.serial = self._entered + 1
         if self._events is not None:
             node: dict[str, Any] = {"scope": place}
             if task.column >= 0:
                 node = {"rows": place if stop == place + 1 else (place, stop)}
             self._nodes[request] = {"column": self._names[column], **node}
-        assert self._client is not None
-        self._client.enter(request, t)
+        self._send(request, t)
+
+    def _new(self) -> Request:
+        request = Request()
+        self._records.append(request)
+        return request
+
+    def _under_way(self) -> list[Request]:
+        """The calls that have no answer, in the order in which they entered."""
+        return sorted((one for one in self._records if one.call is not None), key=_serial)
+
+    def _release(self, request: Request) -> None:
+        """A call is not under way any more."""
+        request.call = None
+        self._spare.append(request)
 
     def _back_off(self, request: Request, refusals: int) -> float:
         """How long a call rests that was refused, and was not told for how long."""
-        _, column, place, _ = self._under_way[request]
-        return self._outcomes.backoff_s(column, place, refusals, "backpressure")
+        return self._outcomes.backoff_s(request.column, request.place, refusals, "backpressure")
 
     # What comes back
 
     def _answered(self, request: Request, t: float) -> None:
-        call, column, place, stop = self._under_way.pop(request)
-        task = request.call
+        task, column, place = request.call, request.column, request.place
         assert isinstance(task, Task)
         self._counts.answered(request, column, t)
         waited = request.decoding_s != request.entered_s or self._counts.losses
         if waited and task.column >= 0:
-            self._times.went(column, place, stop, request)
+            self._times.went(column, place, request.stop, request)
         if self._events is not None:
             self._events.answered(request, t, failed=request.fails)
             del self._nodes[request]
         if column in self._referenced and task.column >= 0 and not request.fails:
-            for row in range(place, stop):
-                self._tokens.gave(column, row, call)
+            for row in range(place, request.stop):
+                self._tokens.gave(column, row, request.number)
         if self._held:
-            self._unpaid[task] = request, place
+            request.call = None
+            self._unpaid[task] = request
         else:
-            self._pay(request, task, column, place)
+            self._pay(request, task)
         self._finish(task)
 
     def ended(self, task: Task) -> None:
         if task in self._unpaid:
-            request, place = self._unpaid.pop(task)
-            self._pay(request, task, column_of((task.column, task.row)), place)
+            self._pay(self._unpaid.pop(task), task)
 
-    def _pay(self, request: Request, task: Task, column: int, place: int) -> None:
-        gives = not request.fails and (task.column < 0 or place not in self._dropped)
-        self._counts.pay(request, column, place, gives=gives)
+    def _pay(self, request: Request, task: Task) -> None:
+        gives = not request.fails and (task.column < 0 or request.place not in self._dropped)
+        self._counts.pay(request, request.column, request.place, gives=gives)
+        self._release(request)
 
     def _timed_out(self, request: Request, t: float) -> None:
-        _, column, _, _ = self._under_way.pop(request)
-        self._counts.cut_off(request, column, t)
+        self._counts.cut_off(request, request.column, t)
         if self._events is not None:
             self._events.answered(request, t, failed=True)
             del self._nodes[request]
         task = request.call
         assert isinstance(task, Task)
+        self._release(request)
         self._finish(task, "timeout")
 
     def skip(self, column: int, row: int) -> None:
         if column in self._referenced:
             self._tokens.gave(column, row, 0)
+
+    may_hold_up = True
 
     def holds_up(self) -> str:
         assert self._client is not None
@@ -296,12 +358,13 @@ class EndpointRoute:
         self._checked(t)
 
     def _cut_off(self, t: float) -> None:
-        for request, (_, column, _, _) in self._under_way.items():
-            self._counts.cut_off(request, column, t)
-        for task, (request, place) in self._unpaid.items():
-            self._counts.pay(request, column_of((task.column, task.row)), place, gives=False)
+        for request in self._under_way():
+            self._counts.cut_off(request, request.column, t)
+            request.call = None
+        for request in self._unpaid.values():
+            self._counts.pay(request, request.column, request.place, gives=False)
         self._unpaid.clear()
-        self._under_way.clear()
+        self._spare[:] = self._records
         self._nodes.clear()
 
     def _checked(self, t: float) -> ServerCounts:
@@ -314,14 +377,15 @@ class EndpointRoute:
         return counts
 
     def sums(self, t: float) -> dict[str, EndpointSums]:
-        ways = [parts_s(request, t) for request in self._under_way]
+        under_way = self._under_way()
+        ways = [parts_s(request, t) for request in under_way]
         parts = [
             math.fsum(each) for each in zip(*ways, *self._counts.parts_s.values(), strict=True)
         ]
         _, _, queue_s, prefill_s, decode_s = parts or [0.0] * len(PARTS)
         # Paid or not yet: each call that left the line is paid for.
-        running = [request for request in self._under_way if request.served_s < t]
-        running += [request for request, _ in self._unpaid.values()]
+        running = [request for request in under_way if request.served_s < t]
+        running += self._unpaid.values()
         paid = [(it.prompt_tokens, it.output_tokens) for it in self._counts.bill.lines()]
         paid += [(it.prompt_tokens, it.output_tokens) for it in running]
         prompts, answers = (math.fsum(each) for each in zip((0.0, 0.0), *paid, strict=True))

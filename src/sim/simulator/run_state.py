@@ -20,6 +20,7 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import column_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.machine import Machine
+from sim.endpoints.request import Request
 from sim.simulator.clock import Clock
 from sim.simulator.latency import Latency
 from sim.simulator.outcome import Outcome
@@ -105,7 +106,9 @@ class Task(simpy.events.Event):
 
     Attributes:
         column, row: the node's key (`cellspec.graph.nodes.NodeKey`), in two attributes.
+        start_s: when it began, if it has a route and no details.
         ends_s: when it ends, unless the process crashes before; minus infinity while nobody knows.
+        request: its record on a route that keeps one with it.
         details: None for a call of one cell that ends well.
     """
 
@@ -116,7 +119,8 @@ class Task(simpy.events.Event):
         self._value = None
         self.column = 0
         self.row = 0
-        self.ends_s = 0.0
+        self.start_s = self.ends_s = 0.0
+        self.request: Request | None = None
         self.details: CallDetails | FailingCall | None = None
 
 

@@ -138,6 +138,8 @@ class SerialRoute:
     def ended(self, task: Task) -> None:
         """Nothing holds its calls up."""
 
+    may_hold_up = True
+
     def holds_up(self) -> str:
         for route in self._routes:
             name = route.holds_up()

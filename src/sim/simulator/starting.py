@@ -21,6 +21,9 @@ from sim.simulator.tally import Tally
 
 __all__ = ["Starts"]
 
+NEVER = -math.inf
+"""Nobody knows yet when a call ends: `Task.ends_s`."""
+
 
 class Starts:
     """Starts the nodes of one run.
@@ -59,9 +62,16 @@ class Starts:
         flags, rows = state.timings.flags, state.graph.num_records
         begun, begun_s = state.timings.begun.append, state.timings.begun_s.append
         held, ready = state.timings.held, self._ready
-        is_plain, may_stop, is_odd = parts.is_plain, parts.may_stop, self._is_odd
+        is_even, may_stop, is_odd = parts.is_even, parts.may_stop, self._is_odd
         cells, rests, wake = counters.cells, self._failing.rests, self._failing.wake
         on_route = [column in parts.routes for column in range(state.graph.num_columns)]
+        # A crash asks of each call what it took, and so does a scheduler that takes time.
+        asked = bool(state.plan.crashes) or state.plan.serial is not None
+        keeps_details = asked or not parts.is_even
+        quick = [
+            None if keeps_details or column not in parts.routes else parts.routes[column].enter
+            for column in range(state.graph.num_columns)
+        ]
         skips = self._own_conditions()
 
         def dispatch(t: float) -> None:
@@ -79,8 +89,21 @@ class Starts:
                     self.begin_barrier(column_of(node), row, t)
                     continue
                 details, held_s = None, 0.0
-                if is_plain:
+                if is_even:
                     start[column](row)
+                    enter = quick[column]
+                    if enter is not None:
+                        calls[column] += 1
+                        if flags[row]:
+                            begun(column * rows + row)
+                            begun_s(t)
+                        task = spare.pop() if spare else self.new_task()
+                        task.column, task.row, task.start_s, task.ends_s = column, row, t, NEVER
+                        enter(task, 1, row + 1, False, t)
+                        continue
+                    if on_route[column]:
+                        self._send(column, row, t)
+                        continue
                     seconds = readers[column](row)
                 else:
                     # What waited in a queue may be resolved by now: dropped, skipped, in a range.
@@ -135,7 +158,7 @@ class Starts:
         state, parts = self._state, self._parts
         self._times = CallTimes(state.latency, parts.outcomes)
         found = [self._times.first(column) for column in range(state.graph.num_columns)]
-        if parts.is_plain:
+        if parts.is_even:
             return found
         # A row is tried with a cell that waits for no other, unless its first cells were found.
         starts_from = state.plan.start_from is not None
@@ -214,7 +237,7 @@ class Starts:
         """Start a barrier node, unless it is not ready any more."""
         state, machine, outcomes = self._state, self._state.machine, self._parts.outcomes
         # The last row that wanted its output may have been dropped.
-        if not self._parts.is_plain and machine.counters.barrier_state(column, scope) != READY:
+        if not self._parts.is_even and machine.counters.barrier_state(column, scope) != READY:
             return
         key = barrier_key(column, scope)
         machine.start_barrier(column, scope, None, 1 + machine.attempts.get(key, 0))
@@ -241,7 +264,7 @@ class Starts:
             state.env.schedule(task, delay=details.seconds if timed_out else details.row_s)
         else:
             call, fails = details.call, details.failure is not None
-            task.ends_s = -math.inf
+            task.ends_s = NEVER
             route.enter(task, call, details.stop, fails, details.start_s)
         state.crash_if_due()
 

@@ -404,8 +404,8 @@ def test_a_cold_start_goes_on_while_the_client_is_gone() -> None:
 class Frozen(Sharing):
     """Mutant: the speed of a call is fixed when it starts."""
 
-    def __init__(self, env: simpy.Environment, speed: SpeedTable, on_end: Any) -> None:
-        super().__init__(env, None, on_end)
+    def __init__(self, env: simpy.Environment, speed: SpeedTable, *told: Any) -> None:
+        super().__init__(env, None, *told)
         self._table = speed
 
     def add(self, request: Request, t: float) -> None:
@@ -416,8 +416,8 @@ class Frozen(Sharing):
 class OneByOne(Sharing):
     """Mutant: first come first served, each as if alone."""
 
-    def __init__(self, env: simpy.Environment, speed: SpeedTable, on_end: Any) -> None:
-        super().__init__(env, None, on_end)
+    def __init__(self, env: simpy.Environment, speed: SpeedTable, *told: Any) -> None:
+        super().__init__(env, None, *told)
         self._table, self._free_s = speed, 0.0
 
     def add(self, request: Request, t: float) -> None:

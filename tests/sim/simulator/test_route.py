@@ -27,6 +27,8 @@ from tests.sim.simulator.test_parts import failing_run
 class LatencyRoute:
     """A route that takes as long as a table says, and holds its calls itself."""
 
+    may_hold_up = True
+
     def __init__(self, latency: TableLatency) -> None:
         self.latency = latency
         self.died_s: list[float] = []
