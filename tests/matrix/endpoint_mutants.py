@@ -199,7 +199,7 @@ class CutsAtEachRefusal(Throttle):
         super().refused(t, self.limit, retry_after_s)
 
 
-@mutant("successes count during a cool-down", "sim.simulator.routes.Throttle")
+@mutant("successes count during the pause after a refusal", "sim.simulator.routes.Throttle")
 class CountsInAPause(Throttle):
     def succeeded(self, t: float) -> None:
         super().succeeded(max(t, self.next_s))

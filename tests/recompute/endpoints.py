@@ -77,7 +77,7 @@ class _Stay(NamedTuple):
         *_, (_, last, _) = self.sent()
         asks = any(last.get(word) for word in ("prompt_tokens", "output_tokens", "work"))
         answers = [step for _, step in self.call.way if step["step"] == "answered"]
-        if self.lost or not (answers or self.call.outcome == "complete"):
+        if self.lost or not (answers or self.call.gave or self.call.outcome == "complete"):
             return False
         # The end of a call whose row was dropped meanwhile is a `complete` in any case.
         failed = any(step.get("failed") for step in answers)

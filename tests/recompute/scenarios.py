@@ -26,7 +26,6 @@ def draw(seed: int, number: int) -> Data:
     behind = random.Random(f"{seed}/{number}/endpoints")
     if behind.random() < 0.3:
         _Endpoints(behind).add(data)
-        _keep_answers_whole(data)
     _take_several(data, random.Random(f"{seed}/{number}/places"))
     return data
 
@@ -34,15 +33,6 @@ def draw(seed: int, number: int) -> Data:
 def _is_odd(data: Data) -> bool:
     """A cell may be skipped, or a call makes several."""
     return any("skip_rate" in column or "range_rows" in column for column in data["columns"])
-
-
-def _keep_answers_whole(data: Data) -> None:
-    """No crash between the rows of a paid answer: no trace says how it would have ended."""
-    behind = {*data.get("endpoints", ()), *data.get("throttle", ())}
-    if any("range_rows" in c and c.get("resource") in behind for c in data["columns"]):
-        crashes = [crash for crash in data.get("crashes", ()) if "at_event" not in crash]
-        if "crashes" in data:
-            data["crashes"] = crashes or [{"at_time_s": 3.5}]
 
 
 def _add_runs(data: Data, source: random.Random) -> None:

@@ -276,6 +276,22 @@ def test_calls_are_refused_lost_cut_off_and_made_again_behind_endpoints(tmp_path
     assert min(causes[cause] for cause in ("first", "done again", "lost")) > 9, causes
 
 
+def test_a_range_that_a_crash_cuts_off_between_its_rows_gave_nothing(tmp_path: Path) -> None:
+    column = {"name": "a", "traits": ["START", "ROW_STREAMABLE"], "range_rows": 2}
+    data = {
+        "name": "cut",
+        "policy": "fifo",
+        "rows": 2,
+        "columns": [column | {"resource": "chat", "latency": {"model": "constant", "value_s": 2}}],
+        "limits": {"workers": 1, "resources": {"chat": 1}},
+        "endpoints": {"chat": {}},
+        "crashes": [{"at_event": 2}],
+    }
+    assert compare_one(data, tmp_path, Comparison()) == []
+    causes = [item["cause"] for item in run(data, tmp_path).printed["bill"]]
+    assert causes == ["first", "lost"]
+
+
 def test_a_start_is_in_the_quarter_in_which_it_is_exactly(tmp_path: Path) -> None:
     # The floats nearest to 76.35 and to three quarters of 101.8 are the same; the number is less.
     latency = {"model": "list", "values_s": [76.35, 25.45]}

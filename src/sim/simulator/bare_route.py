@@ -160,6 +160,9 @@ class BareRoute:
     def ended(self, task: Task) -> None:
         """Nothing holds its calls up."""
 
+    def gave(self, task: Task) -> None:
+        """A call is paid when it is through."""
+
     def holds_up(self) -> str:
         return ""
 

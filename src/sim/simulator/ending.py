@@ -160,6 +160,8 @@ class Ends:
         elif details.stop > details.start + 1:
             if not self._end_row(task, details, t):
                 return
+            if (route := self._parts.routes.get(task.column)) is not None:
+                route.gave(task)
         else:
             self._end_cell(task, details, t)
         if self._shares is not None:

@@ -63,6 +63,9 @@ class Route(Protocol):
     def ended(self, task: Task) -> None:
         """A call that was through ends now; told where something holds calls up before that."""
 
+    def gave(self, task: Task) -> None:
+        """A range that was through has given the last of its rows."""
+
     def holds_up(self) -> str:
         """What a call on it waits for, beside its own work, in a word; "" if none does."""
 

@@ -157,6 +157,8 @@ class EndpointRoute:
         self._nodes: dict[Request, dict[str, Any]] = {}
         # Calls that were answered and have not ended: the scheduler holds them.
         self._unpaid: dict[Task, Request] = {}
+        # Ranges that give their rows one by one.
+        self._giving: dict[Task, Request] = {}
         self._held = plan.serial is not None
         self._events: RequestEvents | None = None
         if notify is not None:
@@ -312,15 +314,27 @@ class EndpointRoute:
             request.call = None
             self._unpaid[task] = request
         else:
-            self._pay(request, task)
+            self._ends(request, task)
         self._finish(task)
 
     def ended(self, task: Task) -> None:
         if task in self._unpaid:
-            self._pay(self._unpaid.pop(task), task)
+            self._ends(self._unpaid.pop(task), task)
 
-    def _pay(self, request: Request, task: Task) -> None:
+    def _ends(self, request: Request, task: Task) -> None:
+        """A call ends, or begins to give its rows."""
         gives = not request.fails and (task.column < 0 or request.place not in self._dropped)
+        if gives and request.stop > request.place + 1 and task.column >= 0:
+            request.call = None
+            self._giving[task] = request
+        else:
+            self._pay(request, gives=gives)
+
+    def gave(self, task: Task) -> None:
+        if task in self._giving:
+            self._pay(self._giving.pop(task), gives=True)
+
+    def _pay(self, request: Request, *, gives: bool) -> None:
         self._counts.pay(request, request.column, request.place, gives=gives)
         self._release(request)
 
@@ -361,9 +375,10 @@ class EndpointRoute:
         for request in self._under_way():
             self._counts.cut_off(request, request.column, t)
             request.call = None
-        for request in self._unpaid.values():
+        for request in [*self._unpaid.values(), *self._giving.values()]:
             self._counts.pay(request, request.column, request.place, gives=False)
         self._unpaid.clear()
+        self._giving.clear()
         self._spare[:] = self._records
         self._nodes.clear()
 
@@ -385,7 +400,7 @@ class EndpointRoute:
         _, _, queue_s, prefill_s, decode_s = parts or [0.0] * len(PARTS)
         # Paid or not yet: each call that left the line is paid for.
         running = [request for request in under_way if request.served_s < t]
-        running += self._unpaid.values()
+        running += [*self._unpaid.values(), *self._giving.values()]
         paid = [(it.prompt_tokens, it.output_tokens) for it in self._counts.bill.lines()]
         paid += [(it.prompt_tokens, it.output_tokens) for it in running]
         prompts, answers = (math.fsum(each) for each in zip((0.0, 0.0), *paid, strict=True))

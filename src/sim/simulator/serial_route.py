@@ -138,6 +138,10 @@ class SerialRoute:
     def ended(self, task: Task) -> None:
         """Nothing holds its calls up."""
 
+    def gave(self, task: Task) -> None:
+        if task.column in self._inner:
+            self._inner[task.column].gave(task)
+
     may_hold_up = True
 
     def holds_up(self) -> str:

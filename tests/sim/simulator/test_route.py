@@ -63,6 +63,9 @@ class LatencyRoute:
     def ended(self, task: Task) -> None:
         raise AssertionError(task)
 
+    def gave(self, task: Task) -> None:
+        """No range is paid."""
+
     def holds_up(self) -> str:
         return ""
 
