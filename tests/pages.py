@@ -421,6 +421,7 @@ class Figure:
 FIGURES = (
     Figure("README.md", "as {clauses} numbered clauses"),
     Figure("README.md", "{engine_clauses} of them judge an engine"),
+    Figure("README.md", "and {endpoint_clauses} its calls at a model endpoint"),
     Figure("README.md", "other {own_clauses} say how"),
     Figure("README.md", "pipeline: {run_rows} rows"),
     Figure("README.md", "{run_hours} hours of virtual time at {run_limit} requests in flight"),
@@ -438,11 +439,17 @@ FIGURES = (
 )
 
 
-def _clauses(judging: bool | None) -> str:
+def _clauses(judged: str = "") -> str:
+    """How many clauses there are of what is judged; of everything if that is not said."""
     from cellspec.clauses import clauses
     from cellspec.conformance.judge.profiles import ENGINE_CLAUSES
 
-    return str(sum(judging in (None, number in ENGINE_CLAUSES) for number in clauses()))
+    def judges(number: str) -> str:
+        if number in ENGINE_CLAUSES:
+            return "engine"
+        return "endpoint" if clauses()[number].chapter == "endpoints" else "own"
+
+    return str(sum(judged in ("", judges(number)) for number in clauses()))
 
 
 @lru_cache(maxsize=1)
@@ -498,9 +505,10 @@ def _mistakes() -> str:
 
 
 _NUMBERS: Mapping[str, Callable[[], str]] = {
-    "clauses": lambda: _clauses(None),
-    "engine_clauses": lambda: _clauses(True),
-    "own_clauses": lambda: _clauses(False),
+    "clauses": _clauses,
+    "engine_clauses": lambda: _clauses("engine"),
+    "endpoint_clauses": lambda: _clauses("endpoint"),
+    "own_clauses": lambda: _clauses("own"),
     "run_rows": lambda: f"{_run()['rows']:,}",
     "run_hours": lambda: f"{_run()['makespan_s'] / 3600:.1f}",
     "run_limit": lambda: str(_limit()["limit"]),
