@@ -95,6 +95,10 @@ _WHY = {
     "backoff ends, it is tried again. That is two entries in heaps, three moves of state and a "
     "place in the queue more. A sixth of the time goes to draws for later calls, which come in "
     "blocks of rows of which ever fewer are used",
+    "an endpoint with a speed by load": "More than half of it is the loop with one resource. The "
+    "rest is the shared speed, a second heap in which each call has its place until it ends, with "
+    "the integral of the calls in flight, and the question what holds the run up, which is asked "
+    "whenever time passes",
 }
 """Of a kind whose budget is missed, where its time goes."""
 
