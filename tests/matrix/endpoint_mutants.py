@@ -102,8 +102,8 @@ class ForgetsTimeOfCallsCutOff(EndpointCounts):
 
 @mutant("the speed of a call is fixed when it starts", f"{_SERVER}.Sharing")
 class FixesTheSpeed(Sharing):
-    def __init__(self, env: Any, speed: SpeedTable | None, on_end: Any) -> None:
-        super().__init__(env, None, on_end)
+    def __init__(self, env: Any, speed: SpeedTable | None, *others: Any, **named: Any) -> None:
+        super().__init__(env, None, *others, **named)
         self.table = speed or SpeedTable(((1, 1.0),))
 
     def add(self, request: Request, t: float) -> None:
@@ -115,8 +115,8 @@ class FixesTheSpeed(Sharing):
 
 @mutant("calls are served one after the other, each as if alone", f"{_SERVER}.Sharing")
 class ServesOneAfterTheOther(Sharing):
-    def __init__(self, env: Any, speed: SpeedTable | None, on_end: Any) -> None:
-        super().__init__(env, None, on_end)
+    def __init__(self, env: Any, speed: SpeedTable | None, *others: Any, **named: Any) -> None:
+        super().__init__(env, None, *others, **named)
         self.table, self.free_s = speed or SpeedTable(((1, 1.0),)), 0.0
 
     def add(self, request: Request, t: float) -> None:
