@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 from sim.endpoints.plan import EndpointPlan, SpeedTable
@@ -517,5 +517,6 @@ def _all_tidy(values: Sequence[float | None]) -> list[float | None]:
 
 
 def ratio(part: float, whole: float) -> float | None:
-    """A share, tidied; None of nothing."""
-    return tidy(part / whole) if whole > 0 else None
+    """A share, tidied; None of nothing, and where a float cannot hold it."""
+    found = part / whole if whole > 0 else inf
+    return tidy(found) if isfinite(found) else None

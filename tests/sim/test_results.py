@@ -262,6 +262,16 @@ def test_json_keys_are_stable_and_in_order(result: Result) -> None:
     ]
 
 
+def test_a_run_that_takes_next_to_no_time_has_no_rates(tmp_path: Path) -> None:
+    columns = [
+        {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 1e-320}}
+    ]
+    result = figures(load(tmp_path, columns=columns, checkpoint=None, crashes=[]))
+    assert result.makespan_s > 0
+    assert result.rows_per_s is None
+    assert json.loads(render_json(result))["cells_per_s"] is None
+
+
 def test_json_has_no_number_that_json_has_not(result: Result) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         render_json(replace(result, makespan_s=math.inf))

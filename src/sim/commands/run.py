@@ -256,13 +256,12 @@ def _simulate(
     Raises:
         Violation: an event breaks a clause.
         TraceError: the trace cannot be written.
-        SpecError: the run may never end.
+        SpecError: the run may never end, or draws what an endpoint can never hold.
     """
     from contextlib import ExitStack
 
-    from cellspec.errors import SpecError
+    from cellspec.errors import SpecError, TraceError
     from sim.simulation import judging, make_simulator, make_together, trace_writer
-    from sim.simulator.crashes import EndlessError
 
     line, runs = progress_line(), scenario.pipelines()
 
@@ -289,7 +288,10 @@ def _simulate(
             else:
                 plans = scenario.endpoint_plans()
                 outcomes = make_together(runs, plans, on_events, **options).run()
-        except EndlessError as error:
+        except TraceError:
+            raise
+        except SpecError as error:
+            # What shows itself only in a run is of this file as well.
             raise SpecError(f"{name}: {error}") from None
     events = sum(outcome.events for outcome in outcomes)
     say_cost("events", events, time.perf_counter() - start)

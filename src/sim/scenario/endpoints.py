@@ -29,6 +29,7 @@ from sim.endpoints.plan import (
 )
 from sim.scenario.records import LimitsSpec, Name, Positive, Share, one_of_schema
 from sim.scenario.strict import (
+    DIVISOR,
     Fault,
     PositiveSeconds,
     Seconds,
@@ -54,7 +55,7 @@ __all__ = [
     "rate_limits",
 ]
 
-PositiveNumber = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
+PositiveNumber = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False), DIVISOR]
 """An amount of tokens or requests, or a speed."""
 Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
@@ -63,6 +64,8 @@ def _counts(table: Any) -> Any:
     """A table whose keys are numbers; JSON writes them as strings."""
     if not isinstance(table, Mapping):
         return table
+    if "full_speed" in table:
+        raise field_error("", "full_speed stands in work, and alone: no table goes with it")
     found: dict[Any, Any] = {}
     for key, value in table.items():
         number = int(key) if isinstance(key, str) and key.isascii() and key.isdigit() else key
@@ -107,7 +110,9 @@ class LimitSpec(StrictModel):
 
     requests: PositiveNumber | None = Field(None, description="so many requests each per_s")
     tokens: PositiveNumber | None = Field(None, description="so many tokens each per_s")
-    per_s: PositiveSeconds = Field(description="seconds in which so much may be used")
+    per_s: Annotated[PositiveSeconds, DIVISOR] = Field(
+        description="seconds in which so much may be used"
+    )
     burst: PositiveNumber | None = Field(
         None, description="what the bucket holds, full at the start; none: the limit itself"
     )

@@ -50,6 +50,10 @@ class Mixed(LatencyModel):
     def loads(self) -> Sequence[int]:
         return [load for _, model in self.parts() for load in model.loads()]
 
+    def bounds(self, row: int) -> tuple[float, float]:
+        least, most = zip(*(model.bounds(row) for _, model in self.parts()), strict=True)
+        return min(least), max(most)
+
     def sample(self, draws: Draws, start: int, count: int) -> Floats:
         import numpy as np
 

@@ -24,6 +24,7 @@ from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from sim.scenario.distributions import Constant, LatencyModel
 from sim.scenario.latency import Latency
 from sim.scenario.strict import (
+    DIVISOR,
     Fault,
     PositiveSeconds,
     Seconds,
@@ -57,7 +58,7 @@ __all__ = [
 
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Weight = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), DIVISOR]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
 Trait: TypeAlias = Literal[
@@ -320,7 +321,8 @@ class FailuresSpec(StrictModel):
     )
     default: FailureRates = Field(FailureRates(), description="of all other columns")
     by_resource: dict[Name, FailureRates] = Field(
-        default_factory=dict, description="of the columns that use a resource"
+        default_factory=dict,
+        description="of the columns that use a resource; of several, the first that is named here",
     )
     by_column: dict[Name, FailureRates] = Field(default_factory=dict, description="of one column")
     backoff: Backoff = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellspec.text import counted, listed_names
+from sim.endpoints.plan import RefusalPlan
 from sim.scenario.scenario import Scenario
 from sim.scenario.tokens import Request
 
@@ -89,6 +90,11 @@ def _of_endpoints(scenario: Scenario) -> list[str]:
         if plan.queue is not None and served_late == (None, None, None):
             text = "no call waits without max_in_flight, kv_tokens or cold_start"
             found.append(f"endpoints.{name}.queue: {text}")
+        if plan.refusal != RefusalPlan() and not (
+            plan.limits or plan.outages or plan.queue is not None
+        ):
+            text = "no call is refused without limits, outages or queue"
+            found.append(f"endpoints.{name}.refusal: {text}")
         of_tokens = {
             "prefill_tokens_per_s": plan.prefill_tokens_per_s,
             "kv_tokens": plan.kv_tokens,

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
@@ -25,6 +26,8 @@ from cellspec.text import closest, did_you_mean
 from sim.scenario.words import key_words
 
 __all__ = [
+    "DIVISOR",
+    "LEAST",
     "MAX_SECONDS",
     "Fault",
     "PositiveSeconds",
@@ -40,6 +43,10 @@ MAX_SECONDS = 1e9
 
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+
+
+LEAST = 1e-9
+"""The smallest number above 0 that a run divides by: with it no quotient can overflow."""
 
 
 class Fault(NamedTuple):
@@ -154,6 +161,17 @@ def one_of_faults(
         return []
     got = " and ".join(given) or "none"
     return [Fault((), f"expected exactly one of {', '.join(names)}, got {got}")]
+
+
+def _divides(number: float) -> float:
+    """A number above 0, if a run can divide by it."""
+    if number < LEAST:
+        raise field_error("", f"expected at least {LEAST:g}, got {number:g}")
+    return number
+
+
+DIVISOR = AfterValidator(_divides)
+"""Of a number that is not only above 0, but by so much that a run can divide by it."""
 
 
 def _names(cls: type[BaseModel]) -> tuple[list[str], dict[Any, str]]:

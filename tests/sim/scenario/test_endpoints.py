@@ -180,6 +180,12 @@ def test_words_that_nothing_comes_of_are_remarked(tmp_path: Path) -> None:
         "endpoints.gpu.queue: no call waits without max_in_flight, kv_tokens or cold_start"
     ]
     assert remarks(load_scenario(with_endpoint(tmp_path, {"queue": 3, "max_in_flight": 1}))) == []
+    refuses: dict[str, Any] = {"refusal": {"latency_s": 1}}
+    assert remarks(load_scenario(with_endpoint(tmp_path, refuses))) == [
+        "endpoints.gpu.refusal: no call is refused without limits, outages or queue"
+    ]
+    refuses["outages"] = [OUTAGE]
+    assert remarks(load_scenario(with_endpoint(tmp_path, refuses))) == []
     endpoint = {"kv_tokens": 9, "limits": [{"tokens": 9, "per_s": 1}], "price": {}}
     why = "no column that takes it has tokens (latency of model request)"
     assert remarks(load_scenario(with_endpoint(tmp_path, endpoint))) == [
@@ -256,6 +262,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"work": {2: 1, "2": 2}}, "work: 2 is given twice"),
     ({"work": 8}, "work: expected a mapping, got 8"),
     (
+        {"work": {"full_speed": 2, 8: 0.1}},
+        "work: full_speed stands in work, and alone: no table goes with it",
+    ),
+    (
+        {"tpot_s": {"full_speed": 2}},
+        "tpot_s: full_speed stands in work, and alone: no table goes with it",
+    ),
+    (
         {"work": {"full_sped": 2}},
         "work.full_sped: no such field; did you mean 'full_speed'?",
     ),
@@ -297,6 +311,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"limits": [{"requests": 1}]}, "limits[0].per_s: is missing"),
     ({"limits": [{"requests": 1, "per_s": 0}]}, "limits[0].per_s: expected more than 0, got 0"),
+    # A run divides by these, and no quotient may overflow.
+    (
+        {"limits": [{"requests": 1, "per_s": 1e-300, "window": "fixed"}]},
+        "limits[0].per_s: expected at least 1e-09, got 1e-300",
+    ),
+    (
+        {"limits": [{"requests": 1e-300, "per_s": 1e9, "burst": 1}]},
+        "limits[0].requests: expected at least 1e-09, got 1e-300",
+    ),
+    (
+        {"prefill_tokens_per_s": 1e-300},
+        "prefill_tokens_per_s: expected at least 1e-09, got 1e-300",
+    ),
+    ({"work": {1: 1e-300, 2: 1}}, "work[1]: expected at least 1e-09, got 1e-300"),
     (
         {"limits": [{"requests": 3, "per_s": 1, "window": "fixed", "burst": 5}]},
         "limits[0].burst: a fixed window has no bucket; leave burst out, or take window: bucket",
@@ -615,6 +643,13 @@ WITHOUT_MAX = {"max_output_tokens": None}
 LISTED = {"model": "list", "values": [100, 900, 500, 100, 100, 100, 100, 100, 100, 100]}
 AGAINST = {"model": "list", "values": [900, 100, 100, 100, 100, 100, 100, 100, 100, 100]}
 UNIFORM = {"model": "uniform", "low": 10, "high": 500}
+MIXTURE = {
+    "model": "mixture",
+    "components": [
+        {"weight": 1, "tokens": {"model": "constant", "value": 100}},
+        {"weight": 0.001, "tokens": UNIFORM},
+    ],
+}
 
 
 @pytest.mark.parametrize(
@@ -625,6 +660,7 @@ UNIFORM = {"model": "uniform", "low": 10, "high": 500}
         ({"output_tokens": UNIFORM}, "reserved", 1800),
         ({"output_tokens": UNIFORM}, "used", 1300),
         ({"output_tokens": UNIFORM, **WITHOUT_MAX}, "reserved", 1300),
+        ({"output_tokens": MIXTURE}, "used", 1300),
         # Nothing bounds the answer: at least its prompt is asked for.
         (WITHOUT_MAX, "reserved", 800),
         ({"output_tokens": LISTED}, "used", 1700),
@@ -649,6 +685,32 @@ def test_a_request_that_no_limit_can_hold_is_refused_before_the_run(
         load_scenario(asking(tmp_path, {"kv_tokens": asked}, **latency))
         message = refusal(asking(tmp_path, {"kv_tokens": asked - 1}, **latency))
         assert message.startswith(f"endpoints.gpu.kv_tokens: expected at least {asked}, which")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "message"),
+    [
+        (
+            {"limits": [{"tokens": 900, "per_s": 1}]},
+            "limits[0]: {tokens} tokens never pass a limit of 900: ask for fewer, or raise the "
+            "limit's burst",
+        ),
+        (
+            {"kv_tokens": 900},
+            "kv_tokens: a call that reserves {tokens} tokens never fits into 900: give more, or a "
+            "lower max_output_tokens",
+        ),
+    ],
+)
+def test_a_draw_that_never_passes_ends_the_run_with_a_line_that_names_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], endpoint: dict[str, Any], message: str
+) -> None:
+    file = asking(tmp_path, endpoint, **WITHOUT_MAX)
+    assert main(["run", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    before, after = message.split("{tokens}")
+    assert line.startswith(f"error: {file}: endpoints.gpu.{before}")
+    assert line.endswith(after)
 
 
 def test_a_burst_holds_what_the_limit_does_not(tmp_path: Path) -> None:

@@ -144,6 +144,7 @@ def test_shares_go_with_every_policy_and_through_crashes(policy: str, tmp_path: 
         ({"chatt": {"a": 1}}, "shares.chatt: no column takes 'chatt'; did you mean 'chat'?"),
         ({"chat": {"aa": 1}}, "shares.chat.aa: no column 'aa' takes 'chat'; there are: 'a', 'b'"),
         ({"chat": {"a": 0}}, "shares.chat.a: expected more than 0, got 0"),
+        ({"chat": {"a": 1e-300}}, "shares.chat.a: expected at least 1e-09, got 1e-300"),
     ],
 )
 def test_shares_of_what_is_not_there_are_refused(
