@@ -101,20 +101,27 @@ def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
     if takes_slot and places is not None:
         return start_among_others
 
-    def start(row: int) -> None:
+    def start_limited(row: int) -> None:
         if body[row] and judge.not_ready(column, row):
             return
-        if takes_slot:
-            running = nodes.load
-            if running >= workers or (limited and busy[group] >= capacity):
-                judge.no_slot(column, row)
-            nodes.load = running + 1
-            if limited:
-                busy[group] += 1
+        running = nodes.load
+        if running >= workers or busy[group] >= capacity:
+            judge.no_slot(column, row)
+        nodes.load = running + 1
+        busy[group] += 1
         body[row] = RUNNING  # type: ignore[index]  # a ready cell: the column is not finished
         ready[group] -= 1
 
-    return start
+    if takes_slot:
+        return start_limited
+
+    def start_output(row: int) -> None:
+        if body[row] and judge.not_ready(column, row):
+            return
+        body[row] = RUNNING  # type: ignore[index]  # a ready cell: the column is not finished
+        ready[group] -= 1
+
+    return start_output
 
 
 def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
