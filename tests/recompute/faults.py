@@ -6,7 +6,7 @@ A fault changes one method for the length of a test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -475,10 +475,10 @@ def _outage_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("a percentile is the value after the one at its place", "by_resource.wait_p50_s")
 def _percentile_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(values: Sequence[float], percent: int) -> float | None:
-        return values[min(percent * len(values) // 100, len(values) - 1)] if values else None
+    def wrong(percent: int, count: int) -> int:
+        return min(percent * count // 100, count - 1)
 
-    monkeypatch.setattr(sim.simulator.timings, "percentile", wrong)
+    monkeypatch.setattr(sim.simulator.timings, "place_of", wrong)
 
 
 @_fault(

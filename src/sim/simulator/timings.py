@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellspec.graph.rules import Rules
 from cellspec.state.claims import Rows, spans
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-__all__ = ["Ages", "Timings", "Waits", "percentile", "sample_every"]
+__all__ = ["Ages", "Timings", "Waits", "percentiles", "place_of", "sample_every"]
 
 SAMPLED, BEFORE_SAMPLED = 1, 2
 _SETTLED = 1 << 15
@@ -84,9 +84,19 @@ def sample_every(rows: int, columns: int) -> int:
     return least
 
 
-def percentile(values: Sequence[float], percent: int) -> float | None:
-    """An order statistic of sorted values; None of an empty list."""
-    return values[-(-percent * len(values) // 100) - 1] if values else None
+def place_of(percent: int, count: int) -> int:
+    """Among so many values in order, the place of the first that so many percent are not above."""
+    return -(-percent * count // 100) - 1
+
+
+def percentiles(values: Floats) -> tuple[float | None, ...]:
+    """Those of `PERCENTS`, each one of the values, which are left in another order."""
+    if not len(values):
+        return (None,) * len(PERCENTS)
+    places = [place_of(percent, len(values)) for percent in PERCENTS]
+    values.partition(places)
+    found: list[float] = values[places].tolist()
+    return tuple(found)
 
 
 class Timings:
@@ -310,25 +320,14 @@ class Timings:
         last = np.zeros(len(places))
         for ends in self.ends:
             last = np.maximum(last, np.frombuffer(ends)[places])
-        found = _in_order(last - first)
-        calls = [_in_order(self.of_rows.call_s(column, delivered)) for column in columns]
+        found = last - first
         return Ages(
             len(found),
-            math.fsum(found),
-            _percentiles(found),
+            math.fsum(found.data),
+            percentiles(found),
             self.of_rows.parts_s(places, first),
-            [_percentiles(each) for each in calls],
+            [percentiles(self.of_rows.call_s(column, delivered)) for column in columns],
         )
-
-
-def _in_order(values: Floats) -> array[float]:
-    import numpy as np
-
-    return array("d", np.sort(values).tobytes())
-
-
-def _percentiles(values: Sequence[float]) -> tuple[float | None, ...]:
-    return tuple(percentile(values, percent) for percent in PERCENTS)
 
 
 def _three_quarters(makespan_s: float) -> float:
@@ -349,11 +348,9 @@ def _waits(starts: Floats, waits: Floats, mine: NDArray[np.bool_], makespan_s: f
     # One after the other, in the order of the starts.
     sums = np.bincount(quarters, weights=found, minlength=4).tolist()
     del quarters
-    found.sort()
-    values = cast("Sequence[float]", found.data)
     return Waits(
-        len(values),
-        math.fsum(values),
-        _percentiles(values),
+        len(found),
+        math.fsum(found.data),
+        percentiles(found),
         tuple(s / n if n else None for s, n in zip(sums, counts, strict=True)),
     )

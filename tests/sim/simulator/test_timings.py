@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import sim.simulator.timings
 import tests.recompute.figures
 from cellspec import ColumnDescriptor, ExecutionGraph
-from sim.simulator.timings import Timings, percentile, sample_every
+from sim.simulator.timings import Timings, percentiles, place_of, sample_every
 from tests.recompute.comparison import compare
 
 
@@ -58,11 +59,16 @@ def test_of_too_many_calls_every_second_is_kept_and_again(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("percent", "expected"), [(1, 1.0), (50, 2.0), (51, 3.0), (100, 4.0)])
 def test_a_percentile_is_one_of_the_values(percent: int, expected: float) -> None:
-    assert percentile([1.0, 2.0, 3.0, 4.0], percent) == expected
+    assert [1.0, 2.0, 3.0, 4.0][place_of(percent, 4)] == expected
+
+
+def test_percentiles_are_found_in_values_of_any_order() -> None:
+    values = np.array([float(n * 7 % 100) for n in range(100)])
+    assert percentiles(values) == (49.0, 94.0, 98.0)
 
 
 def test_of_no_values_there_is_no_percentile() -> None:
-    assert percentile([], 50) is None
+    assert percentiles(np.array([])) == (None, None, None)
 
 
 def test_what_is_kept_of_a_large_table_does_not_grow_with_it() -> None:
