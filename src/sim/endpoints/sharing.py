@@ -59,12 +59,13 @@ class Sharing:
     """
 
     __slots__ = (
-        "_advance",
         "_alone",
         "_at_s",
         "_callbacks",
         "_env",
+        "_free_until",
         "_heap",
+        "_move_to",
         "_on_end",
         "_on_one",
         "_on_overdue",
@@ -119,7 +120,9 @@ class Sharing:
     def attach(self, env: simpy.Environment) -> None:
         """Go on with another clock; no call may run."""
         self._env, self._schedule = env, env.schedule
-        self._advance: Callable[[float], bool] = getattr(env, "advance", _does_not_advance)
+        # A clock that knows how is moved on by who takes the call that ends next.
+        self._free_until: Callable[[], float] = getattr(env, "free_until", _is_not_free)
+        self._move_to: Callable[[float], object] = getattr(env, "move_to", _is_not_free)
         self._callbacks: list[Any] = [self._woken]
         # What `sim.endpoints.timer` does, without a call for each step: this is the hot path.
         self._spare: list[Wake] = []
@@ -209,87 +212,78 @@ class Sharing:
     # The next end
 
     def _woken(self, wake: Wake) -> None:
-        t = wake.at_s
-        request = self.take(wake)
+        t, request = wake.at_s, self.take(wake)
         while request is not None:
             self._on_one(request, t)
-            delay = self.to_next(t)
-            if delay is None:
-                return
-            if not self._advance(t + delay):
-                self.wake_after(delay, t)
-                return
-            t += delay
-            request = self.take_at(t)
+            request = self.take_next(t, self._free_until())
+            if request is not None:
+                t = self.counted_s
+                self._move_to(t)
 
     def take(self, wake: Wake) -> Request | None:
         """The call that ends alone by a wake that is due; None if all that it was for is done.
 
-        Who takes it asks to `resume` when all is said of it.
+        Who takes it asks for the next, or to `resume`, when all is said of it.
         """
         if wake is not self._wake:
             self._spare.append(wake)
             return None
         t = wake.at_s
         wake.at_s = INF
-        return self.take_at(t)
-
-    def take_at(self, t: float) -> Request | None:
-        """`take` at time t, at which a wake would be due that was not set."""
         if self.due_s > t:
             # By rounding it came too early.
             self._change(t)
             return None
-        heap, running = self._heap, self.running
-        self._ran = running
         # Until all is said of this instant nobody asks for the speed of those who run.
-        self._waking = True
-        first = heappop(heap)
-        if heap and self._at_s + (heap[0][0] - self._v) * self._unit_s <= t + SAME_S:
-            heappush(heap, first)
-            due = self._take_due(t)
-            self.due_s = INF
-            self._on_end(due, t)
-            self.resume(t)
-            return None
-        request = first[2]
-        request.ticket = -1
-        self.call_s += running * (t - self.counted_s)
-        self.counted_s = t
-        self.sojourn_s += t - request.decoding_s
-        self.ended += 1
-        self.running = running - 1
+        self._ran, self._waking = self.running, True
+        due = self._take_due(t)
         self.due_s = INF
-        return request
+        if len(due) == 1:
+            return due[0]
+        self._on_end(due, t)
+        self.resume(t)
+        return None
 
     def resume(self, t: float) -> None:
         """All is said of calls that ended, and others may have joined; t is now."""
-        delay = self.to_next(t)
-        if delay is not None:
-            self.wake_after(delay, t)
+        self.take_next(t, -INF)
 
-    def to_next(self, t: float) -> float | None:
-        """The seconds to the next end, for which a wake is to be set; None if one is set, or no
-        end is to come.
+    def take_next(self, t: float, before_s: float) -> Request | None:
+        """`resume`, and take the call that ends next, if it ends alone and before `before_s`.
+
+        Returns:
+            That call, which ends at `counted_s`; None if a wake is set for it, or none is to come.
         """
-        self._waking = False
         if self._v > REBASED_AT and self.joined - self._rebased > len(self._heap):
             self._rebase()
-        if self._ran == self.running and not self._stalls:
-            end, ticket, request = self._heap[0]
-            if ticket == request.ticket:
-                # As many run as before, so that nothing has changed but who is the next.
-                self.due_s = due_s = self._at_s + (end - self._v) * self._unit_s
-                return due_s - t if due_s > t else 0.0
-        self._change(t)
-        return None
-
-    def wake_after(self, delay: float, t: float) -> None:
-        """Wake so many seconds after t, which is now; no wake is to come."""
+        heap, running = self._heap, self.running
+        if running != self._ran or self._stalls or heap[0][1] != heap[0][2].ticket:
+            self._waking = False
+            self._change(t)
+            return None
+        # As many run as before, so that nothing has changed but who is the next.
+        end, ticket, request = heap[0]
+        at_s, v, unit_s = self._at_s, self._v, self._unit_s
+        due_s = at_s + (end - v) * unit_s
+        delay = due_s - t if due_s > t else 0.0
+        # As the kernel works it out: what it rounds, this must round too.
+        ends_s = t + delay
+        if due_s <= ends_s < before_s:
+            heappop(heap)
+            if not heap or at_s + (heap[0][0] - v) * unit_s > ends_s + SAME_S:
+                request.ticket = -1
+                self.call_s += running * (ends_s - self.counted_s)
+                self.counted_s = ends_s
+                self.sojourn_s += ends_s - request.decoding_s
+                self.ended += 1
+                self.running = running - 1
+                return request
+            heappush(heap, (end, ticket, request))
+        self._waking, self.due_s = False, due_s
         wake = self._wake
-        wake.at_s = t + delay
-        wake.callbacks = self._callbacks
+        wake.at_s, wake.callbacks = ends_s, self._callbacks
         self._schedule(wake, NORMAL, delay)
+        return None
 
     def _take_due(self, t: float) -> list[Request]:
         """Take the calls from the heap that end at time t, in the order in which they joined."""
@@ -373,6 +367,6 @@ class Sharing:
         self._rebased = self.joined
 
 
-def _does_not_advance(_t: float) -> bool:
+def _is_not_free(_t: float = 0.0) -> float:
     """A clock that always wants to be told by an event."""
-    return False
+    return -INF

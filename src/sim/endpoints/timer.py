@@ -22,19 +22,15 @@ class Taken(Protocol):
     def take(self, wake: Wake) -> Request | None:
         """The call that ends alone by a wake that is due; None if all that it was for is done."""
 
-    def take_at(self, t: float) -> Request | None:
-        """`take` at time t, at which a wake would be due that was not set."""
-
-    def to_next(self, t: float) -> float | None:
-        """The seconds to the next end, for who takes it then; None if a wake is set, or none is
-        to come. It says, as `resume`, that all is said of the call that was taken.
-        """
-
-    def wake_after(self, delay: float, t: float) -> None:
-        """Set a wake so many seconds after t, which is now; none is set."""
+    def take_next(self, t: float, before_s: float) -> Request | None:
+        """`resume`, and take the call that ends next, if it ends alone and before `before_s`."""
 
     def resume(self, t: float) -> None:
         """All is said of the call that was taken, and others may have joined; t is now."""
+
+    @property
+    def counted_s(self) -> float:
+        """When the call ends that `take_next` returned."""
 
 
 class Wake(simpy.events.Event):

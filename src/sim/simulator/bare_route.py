@@ -6,7 +6,7 @@ There nothing happens to a call but that it runs, and nobody asks more of it whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import simpy
 
@@ -49,6 +49,10 @@ class BareRoute:
         behind: the columns whose calls it takes.
         graph: of the run.
         source: what calls ask.
+
+    Attributes:
+        join: takes a call that begins, with what it asks for, and the time in seconds.
+        tokens_of: by column, `Tokens.reader`; None of a column whose calls ask for seconds.
     """
 
     may_hold_up = False
@@ -63,13 +67,12 @@ class BareRoute:
         columns, self._behind = range(graph.num_columns), behind
         self._endpoint, self._source = endpoint, source
         self._seconds_of = [source.reader(column) for column in columns]
-        self._tokens_of = [
+        self.tokens_of = [
             source.counts.reader(column) if source.counts.is_request(column) else None
             for column in columns
         ]
         self._bill = Bill(endpoint.price, len(columns))
         self._paid = self._bill.sums("first")
-        self._decode_s = [0.0 for _ in columns]
 
     def attach(
         self,
@@ -80,79 +83,40 @@ class BareRoute:
     ) -> None:
         times.behind(self._behind)
         self._server = BareServer(self._endpoint, env, self.end)
-        self._finish, self._offer = finish, self._server.offer
-        columns = range(len(self._decode_s))
-        self._entries = [self.entry(column) for column in columns]
-        self._counters = [self.counter(column) for column in columns]
+        self._finish, self.join = finish, self._server.offer
 
     def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:  # noqa: ARG002
-        if task.column >= 0:
-            self._entries[task.column](task, task.row, t)
-            return
-        request = Request(task)
-        read = self._tokens_of[~task.column]
+        request = task.request
+        if request is None:
+            request = task.request = Request(task)
+        column = task.column if task.column >= 0 else ~task.column
+        read = self.tokens_of[column]
         if read is not None:
             request.prompt_tokens, request.work, _ = read(task.row)
+        elif task.column >= 0:
+            request.work = self._seconds_of[column](task.row)
         else:
-            request.work = self._source.get_barrier(~task.column, task.row)
-        self._offer(request, t)
+            request.work = self._source.get_barrier(column, task.row)
+        self.join(request, t)
 
-    def end(self, request: Request, t: float) -> None:
+    def end(self, request: Request, t: float) -> None:  # noqa: ARG002
         """A call ends, at time t."""
         task = request.call
         assert isinstance(task, Task)
-        if task.column >= 0:
-            self._counters[task.column](request, t)
-        else:
-            self._count(~task.column, request, t)
+        column = task.column if task.column >= 0 else ~task.column
+        if self.tokens_of[column] is not None:
+            self.pay_tokens(column, request)
+        self.pay_calls(column, 1)
         self._finish(task)
 
-    def _count(self, column: int, request: Request, t: float) -> None:
-        self._decode_s[column] += t - request.decoding_s
-        paid = self._paid
-        paid.calls[column] += 1
-        if self._tokens_of[column] is not None:
-            paid.prompt[column] += request.prompt_tokens
-            paid.output[column] += request.work
+    def pay_tokens(self, column: int, request: Request) -> None:
+        """A call of a column that asks for tokens has ended."""
+        self._paid.prompt[column] += request.prompt_tokens
+        self._paid.output[column] += request.work
 
-    # What a loop takes that knows the columns of its calls
-
-    def entry(self, column: int) -> Callable[[Task, int, float], None]:
-        """`enter` of the calls of one column, which make a cell each: task, row and time."""
-        seconds_of, tokens_of, offer = (
-            self._seconds_of[column],
-            self._tokens_of[column],
-            self._offer,
-        )
-
-        def enter_seconds(task: Task, row: int, t: float) -> None:
-            request = task.request
-            if request is None:
-                request = task.request = Request(task)
-            request.work = seconds_of(row)
-            offer(request, t)
-
-        def enter_tokens(task: Task, row: int, t: float) -> None:
-            assert tokens_of is not None
-            request = task.request
-            if request is None:
-                request = task.request = Request(task)
-            request.prompt_tokens, request.work, _ = tokens_of(row)
-            offer(request, t)
-
-        return enter_seconds if tokens_of is None else enter_tokens
-
-    def counter(self, column: int) -> Callable[[Request, float], None]:
-        """Counts a call of one column that made a cell and ends, given the time."""
-        if self._tokens_of[column] is not None:
-            return lambda request, t: self._count(column, request, t)
-        decode_s, calls = self._decode_s, self._paid.calls
-
-        def count_seconds(request: Request, t: float) -> None:
-            decode_s[column] += t - request.decoding_s
-            calls[column] += 1
-
-        return count_seconds
+    def pay_calls(self, column: int, number: int) -> None:
+        """So many calls of a column have ended."""
+        self._paid.calls[column] += number
 
     def skip(self, column: int, row: int) -> None:
         """No cell is skipped."""
@@ -184,8 +148,9 @@ class BareRoute:
                 lost=0,
                 call_s=counts.call_s,
                 mean_limit=None,
+                # Nothing else happens to a call: it is decoded as long as a worker has it.
                 parts_s={
-                    column: [0.0] * (len(PARTS) - 1) + [self._decode_s[column]]
+                    column: [0.0] * (len(PARTS) - 1) + [outcome.busy_s[column]]
                     for column, calls in enumerate(self._paid.calls)
                     if calls
                 },

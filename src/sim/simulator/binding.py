@@ -7,18 +7,33 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
 from cellspec.state.codes import BACKOFF
 from sim.simulator.route import Route
 from sim.simulator.run_state import RunState
 
-__all__ = ["Binding"]
+__all__ = ["Binding", "WhenBusy"]
 
 CHECKPOINT, PIPELINE, RESTART = "checkpoint", "pipeline", "restart"
 WORKERS = "workers"
+
+
+class WhenBusy(NamedTuple):
+    """What holds a run up while every worker is busy, if `ready[group]` nodes or more wait.
+
+    Attributes:
+        ready, group: that is 0 if more is to be looked at.
+        name: what it is; `seconds[name]` has the seconds.
+    """
+
+    ready: Sequence[int]
+    group: int
+    name: str
+    seconds: MutableMapping[str, float]
 
 
 class Binding:
@@ -42,34 +57,56 @@ class Binding:
         """What is told of the seconds that pass, each time, in the state of then."""
         state, seconds = self._state, self._seconds
         run, counters, env, workers = state.machine.state, state.counters, state.env, state.workers
-        if self._blocks or run.places is not None:
+        if self._asks_more:
             return self._passes
         asked = [route.holds_up for route in self._routes]
-        most = [*self._limits, *[math.inf] * (state.groups - len(self._limits))]
+        due, ready, barriers, busy = run.due, counters.ready, counters.ready_barriers, counters.busy
+        lines = self._lines()
 
         def passes(passed_s: float) -> None:
             """As `_passes`, where a call takes one place, and nothing waits for a checkpoint."""
-            if run.due and run.due[0][0] < env.now + passed_s:
+            if due and due[0][0] < env.now + passed_s:
                 self._passes(passed_s)
                 return
-            name = PIPELINE
             for holds_up in asked:
                 found = holds_up()
                 if found:
                     seconds[found] += passed_s
                     return
+            name = PIPELINE
             if not (run.stopped or run.stop_requested):
-                ready, barriers, busy = counters.ready, counters.ready_barriers, counters.busy
-                for group, limit in enumerate(most):
+                for group, limit, resource in lines:
                     if ready[group] or barriers[group]:
                         if busy[group] >= limit:
-                            name = self._names[group]
+                            name = resource
                             break
                         if counters.load >= workers:
                             name = WORKERS
             seconds[name] += passed_s
 
         return passes
+
+    def when_busy(self) -> WhenBusy:
+        """What `watch` finds at most moments; for a loop that saves the call."""
+        lines = self._lines()
+        if self._asks_more or self._routes or len(lines) > 1:
+            return WhenBusy([0], 0, PIPELINE, self._seconds)
+        # With one line, all workers that are busy have places of its resource.
+        ((group, limit, resource),) = lines
+        name = resource if self._state.workers >= limit else WORKERS
+        return WhenBusy(self._state.counters.ready, group, name, self._seconds)
+
+    @property
+    def _asks_more(self) -> bool:
+        """True if calls take several places, or nodes may wait for a checkpoint."""
+        return self._blocks or self._state.machine.state.places is not None
+
+    def _lines(self) -> list[tuple[int, float, str]]:
+        """Of each group whose nodes may wait: its number, its resource's places and name."""
+        state = self._state
+        most = [*self._limits, *[math.inf] * (state.groups - len(self._limits))]
+        names = [*self._names, *[WORKERS] * (state.groups - len(self._names))]
+        return [(group, most[group], names[group]) for group in sorted({*state.counters.groups})]
 
     def _passes(self, seconds: float) -> None:
         """So much time passes, in the state of now."""

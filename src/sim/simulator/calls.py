@@ -103,6 +103,7 @@ class Calls:
         groups, starts, ends = self.consequences.groups, self._starts, self._ends
         run_plain(
             *(self._state, self.tally, groups, failing, starts, ends, self._parts.bare),
+            None if self._binding is None else self._binding.when_busy(),
             *(picker, queues, claims, settle, follow),
         )
 

@@ -64,19 +64,22 @@ class Clock(simpy.Environment):
             order += _URGENT if priority > NORMAL else -_URGENT
         heapq.heappush(self.queue, (self.now + delay, order, event, -1, 0, 0))
 
-    def advance(self, t: float) -> bool:
-        """Move on to time t, if nothing else is to happen until then; False if anything is.
+    def free_until(self) -> float:
+        """The time before which nothing is to happen, so that it may `move_to` any earlier one.
 
-        Who would have an event at t, and nothing before, needs none.
+        Who would have an event there needs none. Minus infinity if it does not move by itself.
         """
         queue = self.queue
-        if not self._runs or (queue and queue[0][0] <= t):
-            return False
+        if not self._runs:
+            return -math.inf
+        return queue[0][0] if queue else math.inf
+
+    def move_to(self, t: float) -> None:
+        """Move on to a time that `free_until` allows."""
         if t > self.now:
             if self.watch is not None:
                 self.watch(t - self.now)
             self.now = t
-        return True
 
     def peek(self) -> float:
         """The time of the next event; infinite if there is none."""

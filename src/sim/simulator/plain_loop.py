@@ -24,8 +24,10 @@ from typing import Any
 from cellspec.graph.nodes import column_of
 from cellspec.machine.clock import compile_at
 from cellspec.state.codes import READY, RUNNING
+from sim.endpoints.request import Request
 from sim.endpoints.timer import Taken, Wake
 from sim.simulator.bare_route import BareRoute
+from sim.simulator.binding import WhenBusy
 from sim.simulator.claim_schedule import ClaimSchedule
 from sim.simulator.ending import Ends
 from sim.simulator.failing import Failing
@@ -40,6 +42,11 @@ from sim.simulator.timings import SAMPLED
 __all__ = ["run_plain"]
 
 
+def put_again(queue: list[Any], entry: tuple[Any, ...]) -> None:
+    """`heappush` of an entry whose task was behind an endpoint, and is no more in the queue."""
+    heapq.heappush(queue, entry)
+
+
 def run_plain(
     state: RunState,
     tally: Tally,
@@ -48,6 +55,7 @@ def run_plain(
     starts: Starts,
     ends: Ends,
     bare: Mapping[int, BareRoute],
+    when_busy: WhenBusy | None,
     picker: Picker,
     queues: Sequence[ReadyQueue],
     claims: ClaimSchedule,
@@ -65,6 +73,7 @@ def run_plain(
         groups: its row groups; None if it has none.
         failing: its failures; None if every call ends well.
         bare: by column that has a route, that route.
+        when_busy: what holds the run up at most moments; None if nobody asks.
         picker, queues: of this incarnation.
         claims: when one is due.
         settle: follows an event, at its time.
@@ -87,16 +96,19 @@ def run_plain(
     begun, begun_s, sampled = timings.begun.append, timings.begun_s.append, SAMPLED
     busy_s, works, emissions, log = outcome.busy_s, state.works, state.emissions, state.log.append
     open_before, taken_over = [*open_cells], [0] * len(open_cells)
-    calls, behind, watch = outcome.calls, tally.made, env.watch
-    columns = range(state.graph.num_columns)
-    enters: list[Any] = [bare[c].entry(c) if c in bare else None for c in columns]
-    counts: list[Any] = [bare[c].counter(c) if c in bare else None for c in columns]
+    calls, behind, watch = outcome.calls, [0] * len(cells), env.watch
+    waiting, line, binds, bound_s = when_busy or WhenBusy([0], 0, "", {})
+    columns = range(len(cells))
+    joins: list[Any] = [bare[c].join if c in bare else None for c in columns]
+    tokens_of: list[Any] = [bare[c].tokens_of[c] if c in bare else None for c in columns]
     # Whose next end, at `next_s`, is the next event of all; it has no place in the queue.
     sharing: Taken | None = None
-    next_s = math.inf
+    next_s, is_busy = math.inf, False
+    seen, due_cells = state.rows_seen, claims.cells
     t, done, furthest, unflushed = env.now, state.done, state.furthest, FLUSHED_EVERY - 1
     try:
         while queue or sharing is not None:
+            # With another than `push` the next call gets `task`, which has ended.
             put: Callable[[Any, Any], object] = push
             if sharing is None:
                 # It stays in the heap until another takes its place: half the work of two steps.
@@ -116,28 +128,33 @@ def run_plain(
                     if task.__class__ is not Wake or task.sharing is None:
                         env.happen(task)
                         done, furthest = state.done, state.furthest
+                        seen, due_cells = state.rows_seen, claims.cells
                         continue
                     sharing = task.sharing
                     request: Any = sharing.take(task)
             else:
                 # Of all that is to come, the end of a call at its endpoint is the next.
                 if watch is not None and next_s > t:
-                    watch(next_s - t)
+                    if is_busy and waiting[line]:
+                        bound_s[binds] += next_s - t
+                    else:
+                        watch(next_s - t)
                 t = next_s
-                env.now, state.done, state.furthest = t, done, furthest
-                request = sharing.take_at(t)
             if sharing is not None:
                 if request is None or request.call.column < 0:
                     if request is not None:
+                        env.now, state.done, state.furthest = t, done, furthest
                         bare[~request.call.column].end(request, t)
                         sharing.resume(t)
                     done, furthest, sharing = state.done, state.furthest, None
+                    seen, due_cells = state.rows_seen, claims.cells
                     continue
                 task = request.call
                 column, row = task.column, task.row
                 number = column * rows + row
-                spare.append(task)
-                counts[column](request, t)
+                put = put_again
+                if tokens_of[column] is not None:
+                    bare[column].pay_tokens(column, request)
                 busy_s[column] += t - task.start_s
                 behind[column] += 1
             env.now = t
@@ -173,17 +190,20 @@ def run_plain(
                 else:
                     ends.log_and_flush(number, t)
             if emissions or (groups is not None and groups.may_move):
-                if put is replace:
-                    pop(queue)
+                if put is not push:
+                    if put is replace:
+                        pop(queue)
                     spare.append(task)
                 state.done, state.furthest = done, furthest
                 settle(t)
                 if sharing is not None:
                     sharing.resume(t)
                 done, furthest, sharing = state.done, state.furthest, None
+                seen, due_cells = state.rows_seen, claims.cells
                 continue
             if parked and group_of[column] in parked:
                 freed(group_of[column])
+            is_busy = False
             while counters.load < workers:
                 if coming and coming[-1] >= 0:
                     number = coming.pop()
@@ -197,8 +217,9 @@ def run_plain(
                         break
                     column, row = node
                     if column < 0:
-                        if put is replace:
-                            pop(queue)
+                        if put is not push:
+                            if put is replace:
+                                pop(queue)
                             spare.append(task)
                             put = push
                         starts.begin_barrier(column_of(node), row, t)
@@ -211,16 +232,23 @@ def run_plain(
                 if flags[row]:
                     begun(number)
                     begun_s(t)
-                enter = enters[column]
-                if enter is not None:
-                    if put is replace:
-                        pop(queue)
-                        put = push
-                    else:
+                join = joins[column]
+                if join is not None:
+                    if put is push:
                         task = spare.pop() if spare else starts.new_task()
+                    elif put is replace:
+                        pop(queue)
+                    put = push
                     calls[column] += 1
                     task.column, task.row, task.start_s, task.ends_s = column, row, t, NEVER
-                    enter(task, row, t)
+                    request = task.request
+                    if request is None:
+                        request = task.request = Request(task)
+                    if tokens_of[column] is None:
+                        request.work = readers[column](row)
+                    else:
+                        request.prompt_tokens, request.work, _ = tokens_of[column](row)
+                    join(request, t)
                     continue
                 seconds = readers[column](row)
                 if seconds <= 0.0 and fails:
@@ -235,21 +263,22 @@ def run_plain(
                     task = spare.pop() if spare else starts.new_task()
                 put(queue, (t + seconds, next(order), task, column, row, number))
                 put = push
-            if put is replace:
-                pop(queue)
+            else:
+                is_busy = True
+            if put is not push:
+                if put is replace:
+                    pop(queue)
                 spare.append(task)
-            if counters.rows != state.rows_seen or done >= claims.cells:
+            if counters.rows != seen or done >= due_cells:
                 state.done, state.furthest = done, furthest
                 follow(t)
+                seen, due_cells = state.rows_seen, claims.cells
             if sharing is not None:
-                delay = sharing.to_next(t)
-                if delay is None:
+                request = sharing.take_next(t, queue[0][0] if queue else math.inf)
+                if request is None:
                     sharing = None
-                    continue
-                next_s = t + delay
-                if queue and queue[0][0] <= next_s:
-                    sharing.wake_after(delay, t)
-                    sharing = None
+                else:
+                    next_s = sharing.counted_s
         state.done, state.furthest = done, furthest
     finally:
         running = [item for item in queue if item[3] >= 0]
@@ -259,7 +288,10 @@ def run_plain(
                 task.details = failing.call(-number)
         for column, rule in enumerate(state.rules.columns):
             # Output of barriers is no call, and is counted where it is given.
-            if not rule.is_barrier and column not in bare:
+            if column in bare:
+                tally.made[column] += behind[column]
+                bare[column].pay_calls(column, behind[column])
+            elif not rule.is_barrier:
                 # Cells of rows that are dropped are not open any more either.
                 gave = made[column] if fails else open_before[column] - open_cells[column]
                 tally.made[column] += gave
