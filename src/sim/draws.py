@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Draws", "sequence", "stream", "unit", "units"]
 
+_MIXER = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_SHIFTS = 30, 27, 31
+
 
 class Draws:
     """The random numbers of one stream, one block at a time.
@@ -104,28 +107,32 @@ def unit(*key: int) -> float:
 
 
 def _mixed(key: Iterable[int]) -> int:
-    mixed = 0
+    mixed, (step, first, second), (far, near, last) = 0, _MIXER, _SHIFTS
     for part in key:
-        mixed = (mixed ^ (part & 0xFFFFFFFFFFFFFFFF)) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        mixed ^= mixed >> 31
+        mixed = (mixed ^ (part & 0xFFFFFFFFFFFFFFFF)) + step & 0xFFFFFFFFFFFFFFFF
+        mixed = (mixed ^ mixed >> far) * first & 0xFFFFFFFFFFFFFFFF
+        mixed = (mixed ^ mixed >> near) * second & 0xFFFFFFFFFFFFFFFF
+        mixed ^= mixed >> last
     return mixed
 
 
-def units(before: Sequence[int], first: int, count: int, after: Sequence[int]) -> Floats:
-    """`unit` of ``(*before, place, *after)`` for each of `count` places from `first` on."""
+def units(before: Sequence[int], places: NDArray[np.uint64], after: Sequence[int]) -> Floats:
+    """`unit` of ``(*before, place, *after)`` for each of some places."""
     import numpy as np
 
-    words: list[Any] = [np.arange(first, first + count, dtype=np.uint64)]
-    words += [np.uint64(part & 0xFFFFFFFFFFFFFFFF) for part in after]
+    words: list[Any] = [places, *(np.uint64(part & 0xFFFFFFFFFFFFFFFF) for part in after)]
+    step, first, second = map(np.uint64, _MIXER)
+    far, near, last = map(np.uint64, _SHIFTS)
     mixed: Any = np.uint64(_mixed(before))
     for word in words:
         # Arrays of this type wrap around, as the mask does in `_mixed`.
-        mixed = (mixed ^ word) + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
+        mixed = mixed ^ word
+        mixed += step
+        mixed ^= mixed >> far
+        mixed *= first
+        mixed ^= mixed >> near
+        mixed *= second
+        mixed ^= mixed >> last
     found: Floats = (mixed >> np.uint64(11)) / (1 << 53)
     return found
 

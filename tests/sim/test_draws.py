@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sim
@@ -54,5 +55,6 @@ def test_one_module_alone_makes_random_numbers(path: Path) -> None:
 
 @pytest.mark.parametrize("seed", [0, 3, -5, 1 << 70])
 def test_units_are_the_units_of_their_places(seed: int) -> None:
-    found = units((seed, 2), 1024, 300, (1, 0, 4)).tolist()
+    places = np.arange(1024, 1324, dtype=np.uint64)
+    found = units((seed, 2), places, (1, 0, 4)).tolist()
     assert found == [unit(seed, 2, place, 1, 0, 4) for place in range(1024, 1324)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Callable, Iterable
 from itertools import takewhile
 
 from cellspec.graph.nodes import (
@@ -22,6 +23,7 @@ from cellspec.machine.explain_refusal import expect_running, refuse_complete, st
 from cellspec.machine.policy import is_final
 from cellspec.machine.run_state import RunState
 from cellspec.state.codes import (
+    BACKOFF,
     LAST_WAIT,
     RANGED,
     READY,
@@ -29,10 +31,11 @@ from cellspec.state.codes import (
     is_resolved,
     may_begin,
 )
+from cellspec.state.node_states import UNLIMITED
 from cellspec.state.slots import hold
 from cellspec.text import counted, noun
 
-__all__ = ["cancel_barrier", "cancel_cell", "fail_barrier", "fail_cell"]
+__all__ = ["cancel_barrier", "cancel_cell", "compile_fail", "fail_barrier", "fail_cell"]
 
 
 def fail_cell(
@@ -107,6 +110,44 @@ def fail_cell(
         run.counters.hold(column, row)
         rows = [row]
     _fail_rows(run, column, rows, failure, until)
+
+
+def compile_fail(run: RunState) -> Callable[[NodeKey, Failure, float], None]:
+    """`fail_cell` as a function, for a driver that calls it often in an incarnation.
+
+    Its arguments are the cell, its failure and the end of its backoff. It passes a cell that runs
+    by itself, and whose failure spends no attempt, by one look.
+    """
+    counters, cells, flags, due, backoffs = (
+        *(run.counters, run.counters.cells, run.barrier_flags, run.due, run.backoffs),
+    )
+    busy, group_of, push = counters.busy, counters.groups, heapq.heappush
+    limited = [counters.capacity[group] < UNLIMITED for group in group_of]
+
+    def fail(key: NodeKey, failure: Failure, until: float) -> None:
+        column, row = key
+        body = cells[column]
+        if (
+            failure != "backpressure"
+            or body[row] != RUNNING
+            or flags[column]
+            or run.strays
+            or run.taken_back
+            or run.is_over
+            or until <= run.now
+        ):
+            fail_cell(run, column, row, failure, until, None)
+            return
+        # As `hold` and `begin_backoff`, inlined.
+        counters.load -= 1
+        if limited[column]:
+            busy[group_of[column]] -= 1
+        body[row] = BACKOFF  # type: ignore[index]  # a running cell: the column is not finished
+        run.unanswered += 1
+        backoffs[key] = until
+        push(due, (until, key))
+
+    return fail
 
 
 def _fail_rows(

@@ -24,6 +24,9 @@ from sim.scenario.tokens import Request
 from sim.scenario.trace_file import FAILURES
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from sim.draws import Floats
 
 __all__ = [
@@ -268,6 +271,27 @@ class LatencySource:
                 del kept[next(iter(kept))]
             kept[block] = found
         return found.tolist()
+
+    def of_rows(self, column: int, rows: NDArray[np.uint64], attempt: int) -> Floats:
+        """Seconds that cells of some rows take in one attempt, each block drawn once.
+
+        Args:
+            column: the column's index.
+            rows: in ascending order.
+            attempt: counted from 1.
+        """
+        import numpy as np
+
+        fixed, size = self._fixed[column], self.block_rows(attempt)
+        if fixed is not None or not len(rows):
+            return np.full(len(rows), fixed or 0.0)
+        blocks = rows // np.uint64(size)
+        is_first = np.concatenate(([True], blocks[1:] != blocks[:-1]))
+        drawn = [
+            self._drawn("cell", column, attempt, block, size) for block in blocks[is_first].tolist()
+        ]
+        found: Floats = np.array(drawn, "d")[np.cumsum(is_first) - 1, rows % np.uint64(size)]
+        return found
 
     def block_rows(self, attempt: int) -> int:
         """How many rows a block of an attempt has."""

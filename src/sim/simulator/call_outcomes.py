@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cellspec.errors import SpecError
 from cellspec.machine.actions import Failure
 from sim.draws import unit, units
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["CallOutcomes", "ColumnRates", "DrawnOutcomes"]
 
@@ -18,7 +21,7 @@ BLOCK_SHIFT = 10
 BLOCK_MASK = (1 << BLOCK_SHIFT) - 1
 """The outcomes of so many calls of a column, and one more, are drawn together."""
 
-KEPT_BLOCKS = 32
+KEPT_BLOCKS = 256
 """So many such blocks are kept, of each column and each number of a call."""
 
 SPARSE = 1 / 16
@@ -27,9 +30,19 @@ SPARSE = 1 / 16
 DENSE_CALLS = 16
 """And beyond this number of a call."""
 
+_ENDS: tuple[Failure | None, ...] = (None, "permanent", "retryable", "backpressure", "timeout")
+"""How a call may end, in the order in which a draw is looked at."""
+
 
 class CallOutcomes(Protocol):
-    """How calls end; each answer is a function of the seed and its arguments alone."""
+    """How calls end; each answer is a function of the seed and its arguments alone.
+
+    Attributes:
+        backoffs_s: what `backoff_s` says after the n-th call, by n - 1, as far as that is all that
+            it depends on.
+    """
+
+    backoffs_s: Sequence[float]
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
         """How the n-th call of a cell in an incarnation fails; None if it ends well."""
@@ -37,8 +50,14 @@ class CallOutcomes(Protocol):
     def may_fail(self, column: int) -> bool:
         """True if a call of some cell of the column may fail."""
 
-    def failing(self, column: int, call: int, start: int, stop: int) -> list[int] | None:
-        """The rows of [start, stop) whose n-th call fails; None if each is to be asked for."""
+    def only_failure(self, column: int) -> Failure | None:
+        """How calls of cells of the column fail, if all that fail do so alike; None if not."""
+
+    def foresees(self, column: int) -> bool:
+        """True if `failing` knows it of cells of the column."""
+
+    def failing(self, column: int, rows: NDArray[np.uint64], call: int) -> NDArray[np.bool_]:
+        """Of some rows, whether the n-th call of each fails."""
 
     def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
         """How the n-th run of a barrier node fails; None if it ends well."""
@@ -110,14 +129,15 @@ class DrawnOutcomes:
         self._seed = seed
         self._columns = columns
         self._rests_s = [min(most_s, first_s * factor**count) for count in range(61)]
+        self.backoffs_s: Sequence[float] = () if jitter else self._rests_s
         self._jitter = jitter
         self._recorded = recorded
         # By column, up to which call blocks of rows are drawn.
         shares = [each.permanent + each.retryable + each.backpressure for each in columns]
         self._dense = [_dense_calls(share) for share in shares]
         self._may_fail = [share > 0 or recorded is not None for share in shares]
-        # By column and call, blocks of rows; by place in the block, how the call fails.
-        self._blocks: dict[tuple[int, int], dict[int, dict[int, Failure]]] = {}
+        # By column and call, blocks of rows.
+        self._blocks: dict[tuple[int, int], dict[int, bytes]] = {}
         # An incarnation that draws anew adds its number to the keys; the first never does.
         self._anew: tuple[int, ...] = ()
 
@@ -134,57 +154,54 @@ class DrawnOutcomes:
         if call > self._dense[column]:
             return self._outcome(column, row, call, 0)
         try:
-            return self._blocks[column, call][row >> BLOCK_SHIFT].get(row & BLOCK_MASK)
+            return _ENDS[self._blocks[column, call][row >> BLOCK_SHIFT][row & BLOCK_MASK]]
         except KeyError:
-            return self._block(column, row >> BLOCK_SHIFT, call).get(row & BLOCK_MASK)
+            return _ENDS[self._block(column, row >> BLOCK_SHIFT, call)[row & BLOCK_MASK]]
 
     def may_fail(self, column: int) -> bool:
         return self._may_fail[column]
 
-    def failing(self, column: int, call: int, start: int, stop: int) -> list[int] | None:
-        if call > self._dense[column]:
-            return None
-        found: list[int] = []
-        while start < stop:
-            block = self._block(column, start >> BLOCK_SHIFT, call)
-            end = min(stop, (start | BLOCK_MASK) + 1)
-            places = list(block)
-            first, low, high = start & ~BLOCK_MASK, start & BLOCK_MASK, end - 1 & BLOCK_MASK
-            part = places[bisect_left(places, low) : bisect_right(places, high)]
-            found += [first + place for place in part]
-            start = end
-        return found
+    def only_failure(self, column: int) -> Failure | None:
+        rates = self._columns[column]
+        kinds: list[Failure] = []
+        kinds += ["permanent"] if rates.permanent else []
+        kinds += ["retryable"] if rates.retryable else []
+        kinds += ["backpressure"] if rates.backpressure else []
+        return kinds[0] if len(kinds) == 1 and self._recorded is None else None
 
-    def _block(self, column: int, block: int, call: int) -> dict[int, Failure]:
+    def foresees(self, column: int) -> bool:  # noqa: ARG002
+        return True
+
+    def failing(self, column: int, rows: NDArray[np.uint64], call: int) -> NDArray[np.bool_]:
+        return self._codes(column, rows, call) > 0
+
+    def _block(self, column: int, block: int, call: int) -> bytes:
+        """How calls of consecutive cells end, a byte each, as places in `_ENDS`."""
+        import numpy as np
+
         kept = self._blocks.setdefault((column, call), {})
-        found = kept.get(block)
-        if found is None:
-            if len(kept) >= KEPT_BLOCKS:
-                del kept[next(iter(kept))]
-            found = kept[block] = self._draw(column, block, call)
+        if len(kept) >= KEPT_BLOCKS:
+            del kept[next(iter(kept))]
+        first = block << BLOCK_SHIFT
+        rows = np.arange(first, first + BLOCK_MASK + 1, dtype=np.uint64)
+        found = kept[block] = self._codes(column, rows, call).tobytes()
         return found
 
-    def _draw(self, column: int, block: int, call: int) -> dict[int, Failure]:
-        """How calls of consecutive cells fail, of those that do, in the order of their places."""
-        size, rates = BLOCK_MASK + 1, self._columns[column]
-        found: dict[int, Failure] = {}
-        kinds: list[tuple[float, Failure]] = [
-            (rates.permanent, "permanent"),
-            (rates.retryable, "retryable"),
-            (rates.backpressure, "backpressure"),
-        ]
-        u = units((self._seed, column), block * size, size, (call, 0, *self._anew))
-        others = u >= 0
-        for rate, failure in kinds:
-            found |= dict.fromkeys((others & (u < rate)).nonzero()[0].tolist(), failure)
-            others &= u >= rate
-            u = u - rate
+    def _codes(self, column: int, rows: NDArray[np.uint64], call: int) -> NDArray[np.uint8]:
+        """How the n-th calls of some cells end, as places in `_ENDS`."""
+        import numpy as np
+
+        found, rates = np.zeros(len(rows), np.uint8), self._columns[column]
+        u = units((self._seed, column), rows, (call, 0, *self._anew))
+        for code, rate in enumerate((rates.permanent, rates.retryable, rates.backpressure), 1):
+            if rate:
+                found[(found == 0) & (u < rate)] = code
+                u = u - rate
         if self._recorded is not None:
-            for place in others.nonzero()[0].tolist():
-                recorded = self._recorded(column, block * size + place, call, barrier=False)
-                if recorded is not None:
-                    found[place] = recorded
-        return dict(sorted(found.items()))
+            for place in (found == 0).nonzero()[0].tolist():
+                row = int(rows[place])
+                found[place] = _ENDS.index(self._recorded(column, row, call, barrier=False))
+        return found
 
     def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
         return self._outcome(column, scope, call, 1)
@@ -214,6 +231,8 @@ class DrawnOutcomes:
         rate = self._columns[column].skip
         if not rate:
             return None
+        import numpy as np
+
         kept: dict[int, list[bool]] = {}
 
         def of_row(row: int) -> bool:
@@ -223,7 +242,8 @@ class DrawnOutcomes:
                 if len(kept) >= KEPT_BLOCKS:
                     del kept[next(iter(kept))]
                 first = row & ~BLOCK_MASK
-                u = units((self._seed, column), first, BLOCK_MASK + 1, (0, 2))
+                rows = np.arange(first, first + BLOCK_MASK + 1, dtype=np.uint64)
+                u = units((self._seed, column), rows, (0, 2))
                 kept[row >> BLOCK_SHIFT] = (u < rate).tolist()
                 return kept[row >> BLOCK_SHIFT][row & BLOCK_MASK]
 

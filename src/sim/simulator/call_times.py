@@ -8,28 +8,18 @@ ends, at how it fails.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from array import array
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from functools import partial
 
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.latency import Latency
+from sim.simulator.later_calls import InBlocks, LaterCalls
 
 __all__ = ["CallTimes"]
 
 _KEPT_ROWS = 1 << 15
-"""About so many rows are kept, of each column and each number of a call."""
-
-
-@runtime_checkable
-class _InBlocks(Protocol):
-    """Latencies that come in blocks of rows."""
-
-    def block(self, column: int, block: int, attempt: int = 1) -> list[float]:
-        """The latencies of consecutive rows; the last block may be short."""
-
-    def block_rows(self, attempt: int) -> int:
-        """How many rows a block has."""
+"""Of about so many rows of each column, first calls are kept."""
 
 
 class CallTimes:
@@ -38,50 +28,55 @@ class CallTimes:
     Args:
         latency: how long each call takes.
         outcomes: how it ends; None if every call ends well.
+        rows: of the dataset.
+        columns: how many there are.
 
     Attributes:
-        later: by column and number of a call, as far as was asked, `of` by row.
+        first: by column, of the first call of a cell, by row: its seconds; negative if it fails.
+        later: by column, the same of the second and later calls, by row and number of the call.
     """
 
-    def __init__(self, latency: Latency, outcomes: CallOutcomes | None) -> None:
-        self._latency, self._outcomes = latency, outcomes
-        self.later: defaultdict[int, list[Callable[[int], float]]] = defaultdict(list)
+    def __init__(
+        self, latency: Latency, outcomes: CallOutcomes | None, rows: int, columns: int
+    ) -> None:
+        self._rows = rows
+        self.first: list[Callable[[int], float]] = []
+        self.later: list[Callable[[int, int], float]] = []
+        in_blocks = latency if isinstance(latency, InBlocks) else None
+        together = LaterCalls(in_blocks, outcomes, rows) if outcomes and in_blocks else None
+        for column in range(columns):
+            first = latency.reader(column)
+            later: Callable[[int, int], float] = partial(_one, latency, outcomes, column)
+            if outcomes is not None and outcomes.may_fail(column):
+                first = partial(_one, latency, outcomes, column, call=1)
+                if in_blocks is not None and together is not None and outcomes.foresees(column):
+                    first = self._of_blocks(in_blocks, outcomes, column)
+                    later = together.of(column, later)
+            self.first.append(first)
+            self.later.append(later)
 
-    def first(self, column: int) -> Callable[[int], float]:
-        """Of the first call of each cell of a column, by row: its seconds; negative if it fails."""
-        outcomes = self._outcomes
-        if outcomes is None or not outcomes.may_fail(column):
-            return self._latency.reader(column)
-        return self._reader(outcomes, column, 1)
-
-    def of(self, column: int, row: int, call: int) -> float:
-        """The same of any call of a cell."""
-        known = self.later[column]
-        while len(known) <= call:
-            assert self._outcomes is not None
-            known.append(self._reader(self._outcomes, column, len(known)))
-        return known[call](row)
-
-    def _reader(self, outcomes: CallOutcomes, column: int, call: int) -> Callable[[int], float]:
-        latency = self._latency
-        if not isinstance(latency, _InBlocks) or outcomes.failing(column, call, 0, 0) is None:
-
-            def one(row: int) -> float:
-                seconds = latency.get(column, row, call)
-                return seconds if outcomes.of_cell(column, row, call) is None else -seconds
-
-            return one
-        in_blocks, size = latency, latency.block_rows(call)
+    def _of_blocks(
+        self, latency: InBlocks, outcomes: CallOutcomes, column: int
+    ) -> Callable[[int], float]:
+        """`first` of a column."""
+        size, total = latency.block_rows(1), self._rows
         shift, mask, most = size.bit_length() - 1, size - 1, _KEPT_ROWS // size
-        kept: dict[int, list[float]] = {}
+        kept: dict[int, array[float]] = {}
+        # By block that was drawn, which calls fail, a bit a row: it may be drawn again and again.
+        known: dict[int, bytes] = {}
 
-        def draw(block: int) -> list[float]:
+        def draw(block: int) -> array[float]:
+            import numpy as np
+
+            rows = np.arange(block * size, min((block + 1) * size, total), dtype=np.uint64)
+            if block not in known:
+                known[block] = np.packbits(outcomes.failing(column, rows, 1)).tobytes()
+            bits = np.frombuffer(known[block], np.uint8)
+            seconds = latency.of_rows(column, rows, 1)
+            np.negative(seconds, out=seconds, where=np.unpackbits(bits, count=len(rows)) > 0)
             if len(kept) >= most:
                 del kept[next(iter(kept))]
-            found = kept[block] = in_blocks.block(column, block, call).copy()
-            first = block * size
-            for row in outcomes.failing(column, call, first, first + len(found)) or ():
-                found[row - first] = -found[row - first]
+            found = kept[block] = array("d", seconds.tobytes())
             return found
 
         def get(row: int) -> float:
@@ -96,3 +91,12 @@ class CallTimes:
     def fails(seconds: float) -> bool:
         """True if a call of so many seconds, which are not above 0, fails."""
         return math.copysign(1.0, seconds) < 0
+
+
+def _one(
+    latency: Latency, outcomes: CallOutcomes | None, column: int, row: int, call: int
+) -> float:
+    """A call that is asked for by itself: its seconds; negative if it fails."""
+    seconds = latency.get(column, row, call)
+    fails = outcomes is not None and outcomes.of_cell(column, row, call) is not None
+    return -seconds if fails else seconds

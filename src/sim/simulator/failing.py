@@ -12,6 +12,7 @@ import simpy
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key
 from cellspec.machine.actions import Failure
 from cellspec.machine.clock import compile_at
+from cellspec.machine.failures import compile_fail
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.consequences import Consequences
 from sim.simulator.ready_times import ReadyTimes
@@ -20,6 +21,9 @@ from sim.simulator.tally import Tally
 from sim.simulator.timings import SAMPLED
 
 __all__ = ["Failing"]
+
+_MANY_RESTS = 256
+"""While there are no more ends of backoffs, nobody looks for those that are over."""
 
 
 class _Rest(simpy.events.Event):
@@ -41,7 +45,8 @@ class Failing:
         calls: by node that failed, how many calls of it were made in this incarnation; of a cell
             that runs by itself kept until it is tried again, of others until they end well.
         fail_cell: the n-th call of a cell that runs by itself fails: column, row, n, time.
-        rests: the ends of backoffs that are no event yet, as a heap: time, place within an instant.
+        rests: the ends of backoffs that are no event yet, and of some that are over, as a heap:
+            time, place within an instant.
         settle: what follows each event; the end of a backoff is one.
     """
 
@@ -67,7 +72,7 @@ class Failing:
         self.calls.clear()
         self._spare.clear()
         self.rests.clear()
-        self._next_s = math.inf
+        self._next_s, self._many = math.inf, _MANY_RESTS
         self._on_over: list[Any] = [self._over]
         self._at = compile_at(self._state.machine.state)
         self.fail_cell = self._compile_fail_cell()
@@ -86,29 +91,48 @@ class Failing:
         state, machine, outcomes = self._state, self._state.machine, self._outcomes
         calls, failures, flags = self.calls, state.outcome.failures, state.timings.flags
         until_of, failed, rests, env = self._ready.until, self._failed, self.rests, state.env
-        order, pop, push = env.order, heapq.heappop, heapq.heappush
+        order, push = env.order, heapq.heappush
+        backoffs, unrecorded, sampled = machine.backoffs, machine.unrecorded, SAMPLED
+        fail = compile_fail(machine.state) if machine.on_step is None else self._noted
+        columns = range(state.graph.num_columns)
+        alike = [None if outcomes is None else outcomes.only_failure(column) for column in columns]
+        rests_s = () if outcomes is None else outcomes.backoffs_s
 
         def fail_cell(column: int, row: int, call: int, t: float) -> None:
-            assert outcomes is not None
-            key = column, row
-            failure = outcomes.of_cell(column, row, call)
-            assert failure is not None
+            key, failure = (column, row), alike[column]
+            if failure is None:
+                assert outcomes is not None
+                failure = outcomes.of_cell(column, row, call)
+                assert failure is not None
             failures[column]["retryable" if failure == "timeout" else failure] += 1
             calls[key] = call
-            until = t + outcomes.backoff_s(column, row, call, failure)
-            if flags[row] & SAMPLED:
+            if call <= len(rests_s):
+                until = t + rests_s[call - 1]
+            else:
+                assert outcomes is not None
+                until = t + outcomes.backoff_s(column, row, call, failure)
+            if flags[row] & sampled:
                 until_of[key] = until
-            machine.fail_cell(column, row, failure, until)
-            if env.watch is not None or machine.unrecorded or not machine.backoffs:
+            fail(key, failure, until)
+            if unrecorded or not backoffs or env.watch is not None:
                 failed(until)
                 return
             # As `_failed`, inlined.
             state.other_events += 2
-            while rests and rests[0][0] <= t:
-                pop(rests)
             push(rests, (until, next(order)))
+            if len(rests) > self._many:
+                self._forget_rests(t)
 
         return fail_cell
+
+    def _noted(self, key: NodeKey, failure: Failure, until: float) -> None:
+        """The call of a cell fails, and the machine tells who records it."""
+        self._state.machine.fail_cell(*key, failure, until)
+
+    def _forget_rests(self, t: float) -> None:
+        """Those that are over are none any more; each is looked at a few times at most."""
+        self.rests[:] = sorted(rest for rest in self.rests if rest[0] > t)
+        self._many = max(_MANY_RESTS, 2 * len(self.rests))
 
     def fail(self, key: NodeKey, details: CallDetails, t: float) -> None:
         """A call of a node fails; of a range, the node is the first row that it has not given."""
@@ -140,10 +164,9 @@ class Failing:
             self._record_drops()
         if not machine.backoffs:
             return
-        rests, t = self.rests, env.now
-        while rests and rests[0][0] <= t:
-            heapq.heappop(rests)
-        heapq.heappush(rests, (until, next(env.order)))
+        heapq.heappush(self.rests, (until, next(env.order)))
+        if len(self.rests) > self._many:
+            self._forget_rests(env.now)
         if env.watch is not None:
             self.wake()
 

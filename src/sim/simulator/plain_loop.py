@@ -28,6 +28,7 @@ from sim.endpoints.request import Request
 from sim.endpoints.timer import Taken, Wake
 from sim.simulator.bare_route import BareRoute
 from sim.simulator.binding import WhenBusy
+from sim.simulator.call_times import CallTimes
 from sim.simulator.claim_schedule import ClaimSchedule
 from sim.simulator.ending import Ends
 from sim.simulator.failing import Failing
@@ -87,8 +88,9 @@ def run_plain(
     coming, pick, parked, freed, most = pick_in_loop(picker, queues, state.capacity, counters)
     workers, group_of, rows = min(state.workers, most), counters.groups, state.graph.num_records
     start, resolve, open_cells = counters.start, counters.resolve, counters.open_cells
-    readers, look_closer, held = starts.readers(), starts.look_closer, timings.held
-    fails, rests = failing is not None, [] if failing is None else failing.rests
+    readers, held, fails = starts.readers(), timings.held, failing is not None
+    rests, tried = ([], {}) if failing is None else (failing.rests, failing.calls)
+    later, rested, is_failing = starts.later, starts.rested, CallTimes.fails
     cells, given_up, ready, run = counters.cells, tally.given_up, READY, RUNNING
     made, unmade = [0] * len(cells), [0] * len(cells)
     ends_rows = [rule.is_sink for rule in state.rules.columns]
@@ -252,12 +254,16 @@ def run_plain(
                     continue
                 seconds = readers[column](row)
                 if seconds <= 0.0 and fails:
-                    failed, seconds, held_s = look_closer(column, row, seconds)
-                    if held_s and flags[row]:
-                        held(held_s)
-                    if failed is not None:
+                    # As `Starts.look_closer`, inlined.
+                    key = column, row
+                    call = 1 + tried.pop(key, 0)
+                    if call > 1:
+                        seconds = later[column](row, call)
+                        if flags[row] and key in rested:
+                            held(rested.pop(key))
+                    if seconds < 0.0 or (seconds == 0.0 and is_failing(seconds)):
                         # In place of the cell's number, that of its call.
-                        number = -failed.call
+                        number, seconds = -call, -seconds
                 busy_s[column] += seconds
                 if put is push:
                     task = spare.pop() if spare else starts.new_task()

@@ -6,7 +6,7 @@ import heapq
 import math
 from collections.abc import Callable, Sequence
 
-from cellspec.graph.nodes import barrier_key, column_of
+from cellspec.graph.nodes import NodeKey, barrier_key, column_of
 from cellspec.state.codes import READY
 from sim.simulator.call_times import CallTimes
 from sim.simulator.composition import Composition
@@ -156,8 +156,9 @@ class Starts:
     def readers(self) -> Sequence[Callable[[int], float]]:
         """By column, what the first call of a cell takes; negative if it fails."""
         state, parts = self._state, self._parts
-        self._times = CallTimes(state.latency, parts.outcomes)
-        found = [self._times.first(column) for column in range(state.graph.num_columns)]
+        rows, columns = state.graph.num_records, state.graph.num_columns
+        self._times = CallTimes(state.latency, parts.outcomes, rows, columns)
+        found = self._times.first
         if parts.is_even:
             return found
         # A row is tried with a cell that waits for no other, unless its first cells were found.
@@ -166,6 +167,16 @@ class Starts:
             read if rule.needs and not starts_from else self._tally.trying(read)
             for rule, read in zip(state.rules.columns, found, strict=True)
         ]
+
+    @property
+    def later(self) -> Sequence[Callable[[int, int], float]]:
+        """Of the calls that `readers` reads, `CallTimes.later`."""
+        return self._times.later
+
+    @property
+    def rested(self) -> dict[NodeKey, float]:
+        """By cell of the sample that failed, and was not tried again, the end of its backoff."""
+        return self._ready.until
 
     def _own_conditions(self) -> Sequence[Callable[[int], bool]] | None:
         """By column, whether its own condition skips a cell; None if none does."""
@@ -194,8 +205,7 @@ class Starts:
         key, held_s = (column, row), 0.0
         call = 1 + failing.calls.pop(key, 0)
         if call > 1:
-            known = times.later[column]
-            seconds = known[call](row) if call < len(known) else times.of(column, row, call)
+            seconds = times.later[column](row, call)
             held_s = ready.of(column, row) if ready.notes else ready.until.pop(key, 0.0)
         if seconds > 0.0 or not (seconds < 0.0 or times.fails(seconds)):
             return None, seconds, held_s

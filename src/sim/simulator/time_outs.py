@@ -87,8 +87,12 @@ class BoundedOutcomes:
         self, outcomes: CallOutcomes, latency: Latency, bounds: Mapping[int, float]
     ) -> None:
         self._outcomes, self._latency, self._bounds = outcomes, latency, bounds
-        self.skips, self.of_skips = outcomes.skips, outcomes.of_skips
-        self.backoff_s = outcomes.backoff_s
+        self.skips, self.of_skips, self.failing = (
+            outcomes.skips,
+            outcomes.of_skips,
+            outcomes.failing,
+        )
+        self.backoff_s, self.backoffs_s = outcomes.backoff_s, outcomes.backoffs_s
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
         bound_s = self._bounds.get(column)
@@ -99,10 +103,11 @@ class BoundedOutcomes:
     def may_fail(self, column: int) -> bool:
         return column in self._bounds or self._outcomes.may_fail(column)
 
-    def failing(self, column: int, call: int, start: int, stop: int) -> list[int] | None:
-        if column in self._bounds:
-            return None
-        return self._outcomes.failing(column, call, start, stop)
+    def only_failure(self, column: int) -> Failure | None:
+        return None if column in self._bounds else self._outcomes.only_failure(column)
+
+    def foresees(self, column: int) -> bool:
+        return column not in self._bounds and self._outcomes.foresees(column)
 
     def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
         bound_s = self._bounds.get(column)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
+import pytest
+
 from cellspec.machine.actions import Failure
 from sim.draws import unit
 from sim.scenario.distributions import Constant, Exponential
 from sim.scenario.sampler import ColumnLatency, LatencySource
+from sim.simulator import later_calls
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.call_times import CallTimes
 from sim.simulator.time_outs import BoundedLatency, BoundedOutcomes
@@ -30,12 +36,15 @@ def test_a_block_of_outcomes_is_that_of_its_calls() -> None:
         for column, rates in enumerate(RATES):
             assert outcomes.may_fail(column) == (rates != ColumnRates())
             for call in (1, 2, 5, 9):
-                failing = outcomes.failing(column, call, 100, 3000)
+                rows = np.arange(100, 3000, 3, dtype=np.uint64)
+                failing = dict(
+                    zip(rows.tolist(), outcomes.failing(column, rows, call), strict=True)
+                )
                 for row in (*range(0, 12_000, 37), 3):
                     wanted = failure_of(rates, unit(7, column, row, call, 0, *anew))
                     assert outcomes.of_cell(column, row, call) == wanted
-                    if failing is not None and 100 <= row < 3000:
-                        assert (row in failing) == (wanted is not None)
+                    if row in failing:
+                        assert failing[row] == (wanted is not None)
 
 
 def test_a_recorded_failure_comes_after_the_drawn_ones() -> None:
@@ -67,17 +76,30 @@ def test_the_sign_of_a_call_s_time_says_whether_it_fails() -> None:
         ColumnLatency("same", Constant(value_s=2.0)),
         ColumnLatency("none", Constant(value_s=0.0)),
     ]
-    latency = LatencySource(7, columns, 3000)
-    rates = [ColumnRates(0.2, 0.3), ColumnRates(), ColumnRates(permanent=0.5)]
+    latency = LatencySource(7, columns, 9000)
+    rates = [ColumnRates(0.2, 0.3), ColumnRates(), ColumnRates(permanent=0.8)]
     outcomes = DrawnOutcomes(7, rates)
     bounded = BoundedLatency(latency, {0: 0.5}), BoundedOutcomes(outcomes, latency, {0: 0.5})
     for seconds, ends in ((latency, outcomes), bounded):
-        times = CallTimes(seconds, ends)
-        for column in range(3):
-            first = times.first(column)
-            for row in range(0, 3000, 7):
-                for call in (1, 2, 3, 9):
-                    found = times.of(column, row, call) if call > 1 else first(row)
-                    assert abs(found) == seconds.get(column, row, call)
-                    fails = ends.of_cell(column, row, call) is not None
-                    assert times.fails(found) == fails
+        times = CallTimes(seconds, ends, 9000, 3)
+        most = 0
+        # Calls are numbered through: one is made if those before it fail.
+        for column, row in product(range(3), range(0, 9000, 7)):
+            fails, call = True, 1
+            while fails:
+                read = times.first[column](row) if call == 1 else times.later[column](row, call)
+                assert abs(read) == seconds.get(column, row, call)
+                fails = ends.of_cell(column, row, call) is not None
+                assert times.fails(read) == fails
+                most, call = max(most, call), call + 1
+        assert most > 20
+
+
+def test_later_calls_that_were_forgotten_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    latency = LatencySource(7, [ColumnLatency("a", Exponential(mean_s=1.0))], 20_000)
+    outcomes = DrawnOutcomes(7, [ColumnRates(backpressure=0.9)])
+    rows = [row for row in range(20_000) if outcomes.of_cell(0, row, 1) is not None]
+    wanted = [CallTimes(latency, outcomes, 20_000, 1).later[0](row, 2) for row in rows]
+    monkeypatch.setattr(later_calls, "_KEPT", 50_000)
+    few = CallTimes(latency, outcomes, 20_000, 1).later[0]
+    assert [few(row, 2) for row in rows] == [few(row, 2) for row in rows] == wanted

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
@@ -80,8 +80,16 @@ class Calm:
     def may_fail(self, column: int) -> bool:  # noqa: ARG002
         return False
 
-    def failing(self, *_: int) -> None:
+    def only_failure(self, column: int) -> None:
         pass
+
+    def foresees(self, column: int) -> bool:  # noqa: ARG002
+        return False
+
+    def failing(self, *_: Any) -> NoReturn:
+        raise AssertionError
+
+    backoffs_s = ()
 
     def of_skips(self, column: int) -> None:
         pass
