@@ -5,12 +5,11 @@ from __future__ import annotations
 import heapq
 import math
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from cellspec.graph.nodes import NodeKey
 from cellspec.state.counters import Counters
-from cellspec.state.node_states import ignore
 from cellspec.state.places import SharedPlaces
 from sim.simulator.queues import FifoQueue, PriorityQueue, ReadyQueue
 
@@ -83,42 +82,54 @@ class FifoPicker:
         busy: by group, how many run.
 
     Attributes:
-        parked: by group that had no slot free when its head was the oldest, that head.
+        heads: the oldest of each queue that holds anything and is not parked, as a heap.
+        parked: by group, the same of those that get no slot until one is freed, or until it is
+            known that the node taken last does not start.
     """
 
     def __init__(
         self, queues: Mapping[int, FifoQueue], capacity: Sequence[int], busy: Sequence[int]
     ) -> None:
         self._queues, self._capacity, self._busy = queues, capacity, busy
-        # Each queue that holds anything has its head in one of the two.
-        self._heads: list[tuple[int, int]] = []
+        self.heads: list[tuple[int, int]] = []
         self.parked: dict[int, tuple[int, int]] = {}
         for group, queue in queues.items():
             if queue.coming:
-                self._heads.append((int(queue.head_key()), group))
-            queue.heads, queue.group = self._heads, group
-        heapq.heapify(self._heads)
+                self.heads.append((int(queue.head_key()), group))
+            queue.heads, queue.group = self.heads, group
+        heapq.heapify(self.heads)
 
     def __call__(self) -> NodeKey | None:
         """Take the next node to start, of those whose resource is free."""
         for group in [*self.parked]:
-            self.freed(group)
+            if self._busy[group] < self._capacity[group]:
+                heapq.heappush(self.heads, self.parked.pop(group))
         return self.pick()
 
-    def freed(self, group: int) -> None:
-        """A slot of a group may be free since the last `pick`."""
-        if group in self.parked and self._busy[group] < self._capacity[group]:
-            heapq.heappush(self._heads, self.parked.pop(group))
-
     def pick(self) -> NodeKey | None:
-        """Take the next node to start, if `freed` was told of each slot that got free."""
-        heads = self._heads
+        """Take the next node to start, if the groups with a free slot have their heads in `heads`.
+
+        Others may have theirs there too.
+        """
+        heads, busy = self.heads, self._busy
         while heads:
-            head = heapq.heappop(heads)
+            head = heads[0]
             group = head[1]
-            if self._busy[group] < self._capacity[group]:
-                return self._queues[group].pop()
-            self.parked[group] = head
+            left = self._capacity[group] - busy[group]
+            if left <= 0:
+                self.parked[group] = heapq.heappop(heads)
+                continue
+            queue = self._queues[group]
+            node = queue.pop()
+            stamps = queue.coming_stamps
+            if not stamps:
+                heapq.heappop(heads)
+            elif left > 1:
+                heapq.heapreplace(heads, (stamps[-1], group))
+            else:
+                heapq.heappop(heads)
+                self.parked[group] = (stamps[-1], group)
+            return node
         return None
 
 
@@ -129,15 +140,16 @@ class LoopPicker(NamedTuple):
         coming: cells, as `sim.simulator.queues.FifoQueue` writes them, that may be taken from the
             end while less than `most` run.
         pick: takes the next node when `coming` is empty.
-        parked: of these groups, `freed` is to be told when a slot got free.
         most: how many nodes may run at once.
+        parked: by group that the loop is to put back when a slot got free, its entry of `heads`.
+        heads: see `parked`; a heap.
     """
 
     coming: list[int]
     pick: Picker
-    parked: Collection[int]
-    freed: Callable[[int], object]
     most: int
+    parked: dict[int, tuple[int, int]]
+    heads: list[tuple[int, int]]
 
 
 def pick_in_loop(
@@ -145,11 +157,11 @@ def pick_in_loop(
 ) -> LoopPicker:
     """The parts of `pick_of`, which made the picker of the same arguments."""
     if isinstance(picker, FifoPicker):
-        return LoopPicker([], picker.pick, picker.parked, picker.freed, sys.maxsize)
+        return LoopPicker([], picker.pick, sys.maxsize, picker.parked, picker.heads)
     groups = set(counters.groups)
     if isinstance(capacity, SharedPlaces):
-        return LoopPicker([], picker, (), ignore, sys.maxsize)
+        return LoopPicker([], picker, sys.maxsize, {}, [])
     only = queues[min(groups)]
     if len(groups) == 1 and isinstance(only, FifoQueue):
-        return LoopPicker(only.coming, only.pop, (), ignore, capacity[min(groups)])
-    return LoopPicker([], picker, (), ignore, sys.maxsize)
+        return LoopPicker(only.coming, only.pop, capacity[min(groups)], {}, [])
+    return LoopPicker([], picker, sys.maxsize, {}, [])

@@ -85,7 +85,7 @@ def run_plain(
     replace: Callable[[Any, Any], object] = heapq.heapreplace
     kind, spare = Task, state.spare
     at, timed = compile_at(state.machine.state), state.timed
-    coming, pick, parked, freed, most = pick_in_loop(picker, queues, state.capacity, counters)
+    coming, pick, most, parked, heads = pick_in_loop(picker, queues, state.capacity, counters)
     workers, group_of, rows = min(state.workers, most), counters.groups, state.graph.num_records
     start, resolve, open_cells = counters.start, counters.resolve, counters.open_cells
     readers, held, fails = starts.readers(), timings.held, failing is not None
@@ -204,7 +204,7 @@ def run_plain(
                 seen, due_cells = state.rows_seen, claims.cells
                 continue
             if parked and group_of[column] in parked:
-                freed(group_of[column])
+                push(heads, parked.pop(group_of[column]))
             is_busy = False
             while counters.load < workers:
                 if coming and coming[-1] >= 0:
@@ -229,6 +229,8 @@ def run_plain(
                     number = column * rows + row
                 # What waited in a queue may be dropped by now.
                 if given_up and cells[column][row] != ready:
+                    if group_of[column] in parked:
+                        push(heads, parked.pop(group_of[column]))
                     continue
                 start[column](row)
                 if flags[row]:

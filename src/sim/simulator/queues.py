@@ -69,7 +69,9 @@ class FifoQueue:
     Attributes:
         coming: those nodes, the first of them last. If a queue with a clock holds any, some are
             there.
-        heads: receives (stamp, group) of each new head, as a heap; None if nobody asks.
+        coming_stamps: their places among the nodes of several queues, if there is a clock.
+        heads: a heap that gets (stamp, group) of the head when the queue was empty; None if nobody
+            asks.
         group: how heads name this queue.
     """
 
@@ -84,7 +86,7 @@ class FifoQueue:
         # Entries in the array that are no cells: ranges and barriers.
         self._others = 0
         self.coming: list[int] = []
-        self._coming_stamps: list[int] = []
+        self.coming_stamps: list[int] = []
         self.heads: list[tuple[int, int]] | None = None
         self.group = 0
 
@@ -94,7 +96,7 @@ class FifoQueue:
         if clock is None:
             return lambda row: entries(base + row)
 
-        coming, coming_stamps = self.coming, self._coming_stamps
+        coming, coming_stamps = self.coming, self.coming_stamps
 
         def push(row: int) -> None:
             stamp = next(clock)
@@ -124,10 +126,12 @@ class FifoQueue:
             self._stamps.append(next(self._clock))
             if not self.coming:
                 self._fetch()
+                if self.heads is not None:
+                    heapq.heappush(self.heads, (self.coming_stamps[-1], self.group))
 
     def head_key(self) -> float:
         if self._clock is not None:
-            return self._coming_stamps[-1] if self.coming else math.inf
+            return self.coming_stamps[-1] if self.coming else math.inf
         return 0 if self.coming or self._head < len(self._entries) else math.inf
 
     def pop(self) -> NodeKey | None:
@@ -135,13 +139,11 @@ class FifoQueue:
         if not (coming or self._fetch()):
             return None
         entry = coming.pop()
-        stamps = self._coming_stamps
+        stamps = self.coming_stamps
         if stamps:
             stamps.pop()
             if not stamps:
                 self._fetch()
-            elif self.heads is not None:
-                heapq.heappush(self.heads, (stamps[-1], self.group))
         if entry >= 0:
             # As `divmod`, in less time.
             column = entry // self._rows
@@ -173,9 +175,7 @@ class FifoQueue:
             # All nodes of a range have its stamp.
             stamps = self._stamps[head : head + passed][::-1].tolist()
             many = first == -1
-            self._coming_stamps += [self._stamps[head]] * len(coming) if many else stamps
-            if self.heads is not None:
-                heapq.heappush(self.heads, (self._stamps[head], self.group))
+            self.coming_stamps += [self._stamps[head]] * len(coming) if many else stamps
         self._head = head = head + passed
         if head > 65_536 and head * 32 > len(self._entries):
             del self._entries[:head]
