@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellspec.text import counted, listed_names
-from sim.endpoints.plan import RefusalPlan
+from sim.endpoints.plan import EndpointPlan, RefusalPlan
 from sim.scenario.scenario import Scenario
 from sim.scenario.tokens import Request
 
@@ -90,9 +90,7 @@ def _of_endpoints(scenario: Scenario) -> list[str]:
         if plan.queue is not None and served_late == (None, None, None):
             text = "no call waits without max_in_flight, kv_tokens or cold_start"
             found.append(f"endpoints.{name}.queue: {text}")
-        if plan.refusal != RefusalPlan() and not (
-            plan.limits or plan.outages or plan.queue is not None
-        ):
+        if plan.refusal != RefusalPlan() and not _refuses(plan):
             text = "no call is refused without limits, outages or queue"
             found.append(f"endpoints.{name}.refusal: {text}")
         of_tokens = {
@@ -108,11 +106,19 @@ def _of_endpoints(scenario: Scenario) -> list[str]:
     for name, client in scenario.throttle.items():
         if name not in plans:
             found.append(f"throttle.{name}: nothing refuses its calls without endpoints.{name}")
+        elif not _refuses(plans[name]):
+            text = f"nothing refuses its calls without limits, outages or queue of endpoints.{name}"
+            found.append(f"throttle.{name}: {text}")
         most = scenario.resource_limits[name]
         if client.start is not None and client.start > most:
             text = f"{client.start} is above limits.resources.{name} ({most}), which holds"
             found.append(f"throttle.{name}.start: {text}")
     return found
+
+
+def _refuses(plan: EndpointPlan) -> bool:
+    """Whether an endpoint may refuse a call at all."""
+    return bool(plan.limits or plan.outages) or plan.queue is not None
 
 
 def _has_requests(scenario: Scenario, resource: str) -> bool:

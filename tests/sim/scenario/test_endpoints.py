@@ -194,9 +194,12 @@ def test_words_that_nothing_comes_of_are_remarked(tmp_path: Path) -> None:
     assert remarks(load_scenario(asking(tmp_path, {"kv_tokens": 9000}))) == []
     scenario = load_scenario(write(tmp_path, {"throttle": {"gpu": {}}}))
     assert remarks(scenario) == ["throttle.gpu: nothing refuses its calls without endpoints.gpu"]
-    scenario = load_scenario(
-        write(tmp_path, {"throttle": {"gpu": {"start": 3}}, "endpoints": {"gpu": {}}})
-    )
+    scenario = load_scenario(with_endpoint(tmp_path, {}, throttle={"gpu": {}}))
+    assert remarks(scenario) == [
+        "throttle.gpu: nothing refuses its calls without limits, outages or queue of endpoints.gpu"
+    ]
+    refuses = {"outages": [OUTAGE]}
+    scenario = load_scenario(with_endpoint(tmp_path, refuses, throttle={"gpu": {"start": 3}}))
     assert remarks(scenario) == [
         "throttle.gpu.start: 3 is above limits.resources.gpu (2), which holds"
     ]
