@@ -205,6 +205,7 @@ class ResourceLimit(StrictModel):
     )
     max_requests_per_minute: Positive | None = Field(
         None,
+        le=10**15,
         description="calls that its endpoint takes a minute, one after the other; as "
         "endpoints.NAME.limits with per_s: 60 and burst: 1",
     )
@@ -304,7 +305,7 @@ class Backoff(StrictModel):
 class EarlyStop(StrictModel):
     """When a run gives up."""
 
-    window: Positive = Field(description="the last so many ended calls are looked at")
+    window: Positive = Field(le=10**15, description="the last so many ended calls are looked at")
     rate: float = Field(
         gt=0, le=1, allow_inf_nan=False, description="share of permanent failures among them"
     )
@@ -340,8 +341,8 @@ class CheckpointSpec(StrictModel):
     one_of = ("every_rows", "every_s")
 
     every_rows: Positive | None = Field(None, description="after so many rows")
-    every_s: float | None = Field(
-        None, gt=0, le=1e9, allow_inf_nan=False, description="after so many seconds"
+    every_s: Annotated[PositiveSeconds, DIVISOR] | None = Field(
+        None, description="after so many seconds"
     )
     version: Literal[1, 2, 3] = Field(
         1,

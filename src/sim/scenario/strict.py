@@ -46,7 +46,8 @@ PositiveSeconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=Fal
 
 
 LEAST = 1e-9
-"""The smallest number above 0 that a run divides by: with it no quotient can overflow."""
+"""The smallest number above 0 that a run divides by, or goes on by: with it no quotient can
+overflow, and no clock stand still."""
 
 
 class Fault(NamedTuple):

@@ -449,6 +449,19 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
         {"limits.resources.gpu": {"max_concurent": 1}},
         "limits.resources.gpu.max_concurent: no such field; did you mean 'max_concurrent'?",
     ),
+    (
+        {"limits.resources.gpu": {"max_requests_per_minute": 10**16}},
+        "limits.resources.gpu.max_requests_per_minute: expected at most 1e+15, got "
+        "10000000000000000",
+    ),
+    (
+        {"failures": {"early_stop": {"window": 10**30, "rate": 0.5}}},
+        f"failures.early_stop.window: expected at most 1e+15, got {10**30}",
+    ),
+    (
+        {"checkpoint": {"every_s": 1e-300}},
+        "checkpoint.every_s: expected at least 1e-09, got 1e-300",
+    ),
     ({"limits.resources.gpu": "many"}, 'limits.resources.gpu: expected an integer, got "many"'),
 ]
 
