@@ -143,8 +143,16 @@ def _run(args: argparse.Namespace) -> int:
             args.scenario,
             runs,
             (
-                missed_crashes(run, outcome.makespan_s, outcome.events, outcome.down())
-                + missed_rows(run, outcome.outcome, outcome.delivered)
+                missed_crashes(
+                    run,
+                    outcome.makespan_s,
+                    outcome.events,
+                    outcome.down(),
+                    outcome.spent_crashes,
+                )
+                + missed_rows(
+                    run, outcome.outcome, outcome.delivered, outcome.tried - outcome.dropped
+                )
                 for run, outcome in zip(runs, outcomes, strict=True)
             ),
         )

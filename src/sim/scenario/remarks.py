@@ -52,7 +52,11 @@ def remarks(scenario: Scenario) -> list[str]:
 
 
 def missed_crashes(
-    scenario: Scenario, makespan_s: float, events: int, down: Sequence[tuple[float, float]] = ()
+    scenario: Scenario,
+    makespan_s: float,
+    events: int,
+    down: Sequence[tuple[float, float]] = (),
+    spent: Sequence[tuple[str, float, bool]] = (),
 ) -> list[str]:
     """The crashes of a scenario that never came, each as a line.
 
@@ -61,23 +65,31 @@ def missed_crashes(
         makespan_s: how long its run took, in seconds.
         events: how many events it had.
         down: from when to when the process was not there, in seconds: a crash, and the resume.
+        spent: of each crash at an event or a time whose moment came, the field, its value, and
+            whether it struck, or another one did.
     """
-    found = []
+    found, left = [], list(spent)
     for place, crash in enumerate(scenario.crashes):
-        at_s = crash.at_time_s
+        if crash.random is not None:
+            continue
+        at_s, at_event = crash.at_time_s, crash.at_event
+        asked = ("at_event", at_event) if at_s is None else ("at_time_s", at_s)
+        when = f"after event {at_event:,}" if at_s is None else f"at {at_s:g} s"
+        # Of several at one moment one strikes, whichever: the first in the scenario.
+        if (*asked, True) in left:
+            left.remove((*asked, True))
+            continue
         gone = next((g for g in down if at_s is not None and g[0] < at_s < g[1]), None)
         if gone is not None:
-            text = f"the process was down from {gone[0]:g} to {gone[1]:g} s"
-            found.append(f"crashes[{place}]: the crash at {at_s:g} s never came: {text}")
-            continue
-        if crash.at_time_s is not None and crash.at_time_s > makespan_s:
-            when, end = f"at {crash.at_time_s:g} s", f"at {makespan_s:g} s"
-        # The last event is the end itself.
-        elif crash.at_event is not None and crash.at_event >= events:
-            when, end = f"after event {crash.at_event:,}", f"with event {events:,}"
+            why = f"the process was down from {gone[0]:g} to {gone[1]:g} s"
+        elif (*asked, False) in left:
+            why = "another crash came at that moment"
+        elif at_s is None:
+            # The last event is the end itself.
+            why = f"the run ended with event {events:,}"
         else:
-            continue
-        found.append(f"crashes[{place}]: the crash {when} never came: the run ended {end}")
+            why = f"the run ended at {makespan_s:g} s"
+        found.append(f"crashes[{place}]: the crash {when} never came: {why}")
     return found
 
 
@@ -130,16 +142,25 @@ def _has_requests(scenario: Scenario, resource: str) -> bool:
     )
 
 
-def missed_rows(scenario: Scenario, outcome: str, delivered: int) -> list[str]:
-    """A line if rows ran out before enough of them were accepted.
+def missed_rows(scenario: Scenario, outcome: str, delivered: int, kept: int) -> list[str]:
+    """A line if rows ran out before enough were accepted, or accepted ones are not delivered.
 
     Args:
         scenario: of the run.
         outcome: how it ended.
         delivered: rows, at its end.
+        kept: rows that were finished and not dropped, at its end.
     """
     accept = scenario.accept
-    if accept is None or outcome != "success" or delivered >= accept.rows:
+    if accept is None:
+        return []
+    if outcome == "interrupted" and delivered < kept:
+        return [
+            f"accept.rows: of the {kept:,} rows that were accepted only {delivered:,} are "
+            "delivered: a checkpoint holds no row behind one that is not finished, unless "
+            "checkpoint.version is 3"
+        ]
+    if outcome != "success" or delivered >= accept.rows:
         return []
     return [
         f"accept.rows: {counted(accept.rows, 'row')} were wanted, and of all {scenario.rows:,} "

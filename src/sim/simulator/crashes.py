@@ -46,6 +46,11 @@ class CrashSchedule:
 
     Random crashes with a count come one cause after the other; those without, all the time, each
     cause for itself. Both are counted from the start, or a resume, of a process.
+
+    Attributes:
+        event: after which the next one strikes; None if none does.
+        spent: those at an event or a time whose moment came: the field, its value, and whether it
+            struck; another crash may have come at that moment.
     """
 
     def __init__(self, plan: RunPlan) -> None:
@@ -58,8 +63,9 @@ class CrashSchedule:
         self._draw = sequence(plan.seed, "crashes")
         self._counted_s = math.inf
         self._next_s = math.inf
-        self._reached_s = 0.0
+        self._reached_s = -math.inf
         self.event = next(self._events, None)
+        self.spent: list[tuple[str, float, bool]] = []
 
     @property
     def next_s(self) -> float:
@@ -89,9 +95,16 @@ class CrashSchedule:
     def strike(self, events: int, now_s: float) -> None:
         """A crash came: forget those that are spent."""
         now_s = max(now_s, self._reached_s)
+        was_due = self._reached_s == self._next_s
+        strikes = not was_due
         while self.event is not None and self.event <= events:
-            self.event = next(self._events, None)
-        self._times = [t for t in self._times if t > now_s]
+            self.spent.append(("at_event", self.event, strikes))
+            self.event, strikes = next(self._events, None), False
+        strikes = was_due
+        while self._times and self._times[0] <= now_s:
+            t = self._times.pop(0)
+            self.spent.append(("at_time_s", t, strikes and t == self._next_s))
+            strikes = False
         if self._counted_s <= now_s:
             self._counted[-1][1] -= 1
             if not self._counted[-1][1]:

@@ -55,7 +55,9 @@ class Outcome:
         tried, delivered, dropped: rows.
         made: cells with a value in delivered rows.
         found_rows, found_cells: of those, what the checkpoint held that the run started from.
-        outcome: how the run ended: "success" or "stopped".
+        spent_crashes: those at an event or a time whose moment came: the field of
+            `sim.simulator.plan.CrashPlan`, its value, and whether it struck, or another one did.
+        outcome: how the run ended: "success", "stopped" or "interrupted".
         failures: by column, calls that failed, by kind; empty for a plain run.
         rows_dropped: by column, rows given up because of it, as they are at the end.
         skipped: by column, cells of other rows that were skipped, likewise.
@@ -86,6 +88,7 @@ class Outcome:
     found_rows: int = 0
     found_cells: int = 0
     incarnations: list[Incarnation] = field(default_factory=list)
+    spent_crashes: list[tuple[str, float, bool]] = field(default_factory=list)
     outcome: str = "success"
     failures: list[dict[str, int]] = field(default_factory=list)
     rows_dropped: list[int] = field(default_factory=list)

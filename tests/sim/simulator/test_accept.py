@@ -138,6 +138,23 @@ def test_rows_that_run_out_are_said(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "outcome                      success" in out
 
 
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_rows_that_are_accepted_and_not_delivered_are_said(
+    version: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latency = {"model": "exponential", "mean_s": 2.0}
+    data = {**SCENARIO, "columns": [{"name": "a", "latency": latency}]}
+    data["checkpoint"] = {"every_rows": 5, "version": version}
+    path = tmp_path / "scenario.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    assert main(["run", str(path), "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    delivered = json.loads(out)["rows_delivered"]
+    assert (delivered == 60) == (version == 3)
+    says = f"note: {path}: accept.rows: of the 60 rows that were accepted only {delivered} are del"
+    assert (says in err) == (version < 3)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

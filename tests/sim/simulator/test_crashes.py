@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,68 @@ def test_the_last_event_is_the_end_and_no_crash_comes_after_it(
         out, err = capsys.readouterr()
         assert json.loads(out)["crashes"] == crashes
         assert ("never came" in err) == (crashes == 0)
+
+
+TWICE = ["--crash-at", "3s", "--crash-at", "3s"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "says"),
+    [
+        # Both options and the scenario ask for 3 s; the process is there for one of them.
+        ({}, TWICE, ["crashes[1]: the crash at 3 s", "crashes[2]: the crash at 3 s"]),
+        ({"restart_delay_s": 2}, TWICE[:2], ["crashes[1]: the crash at 3 s"]),
+        ({"crashes": [{"at_event": 4}, {"at_event": 4}]}, [], ["crashes[1]: the crash after"]),
+        # What the first crash took is at the moment of the other.
+        ({"crashes": [{"at_time_s": 1.0}, {"at_event": 1}]}, [], []),
+    ],
+)
+def test_of_crashes_at_one_moment_one_comes_and_the_others_are_said(
+    changes: Any,
+    given: list[str],
+    says: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(tmp_path, **{"crashes": [{"at_time_s": 3}], **changes})
+    assert main(["run", str(path), *given, "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    notes = [line for line in err.splitlines() if "never came" in line]
+    assert len(notes) == len(says)
+    for note, words in zip(notes, says, strict=True):
+        assert note.startswith(f"note: {path}: {words}")
+    assert all(note.endswith(" never came: another crash came at that moment") for note in notes)
+    found = json.loads(out)
+    assert found["crashes"] + len(notes) == found["crashes_planned"]
+
+
+@pytest.mark.parametrize("crash", [{"at_time_s": 0.0}, {"at_event": 1}])
+def test_a_run_that_finds_all_done_ends_before_any_crash(
+    crash: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, crashes=[crash], start_from={"version": 1, "completed_rows": 5})
+    assert main(["run", str(path), "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["crashes"] == 0
+    assert "never came: the run ended" in err
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_each_planned_crash_comes_or_is_said(
+    seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = random.Random(seed)
+    crashes = [
+        {"at_event": source.randint(1, 25)}
+        if source.random() < 0.5
+        else {"at_time_s": source.choice((0, 1, 1, 2, 3, 4.5, 30))}
+        for _ in range(source.randint(1, 6))
+    ]
+    delay_s = source.choice((0, 0, 1, 2.5))
+    path = write(tmp_path, rows=source.randint(1, 6), crashes=crashes, restart_delay_s=delay_s)
+    assert main(["run", str(path), "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["crashes"] + err.count("never came") == len(crashes)
 
 
 def test_a_stated_count_keeps_the_digest_that_it_had(tmp_path: Path) -> None:
