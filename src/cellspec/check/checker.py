@@ -37,6 +37,9 @@ from cellspec.clauses import clauses
 from cellspec.errors import SpecError, TraceError, Violation
 from cellspec.graph.configuration import Config
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.nodes import barrier_key, cell_key
+from cellspec.machine.actions import Action
+from cellspec.machine.calls import runs
 from cellspec.machine.clock import at as leave_moments
 from cellspec.machine.killers import Killers
 from cellspec.machine.machine import Limits, Machine
@@ -375,7 +378,7 @@ class Checker:
             if event.resource != self._resource_of[column]:
                 self._refuse_resource(event, column)
         if event.event == "request":
-            # Between its start and its end a call is in flight, wherever it is.
+            self._expect_call(action)
             self._ask_endpoints(event)
             return
         try:
@@ -395,11 +398,27 @@ class Checker:
         elif event.event == "end":
             self._outcome = action.outcome
             self._note_unclaimed(action.outcome)
+            if self._endpoints is not None:
+                self.unjudged.update(self._endpoints.unjudged)
         elif event.event == "worker_lost":
             self._plain_ends = False
         elif event.event == "start" and not event.inferred:
             self._barriers += event.scope is not None
             self._ranges += event.scope is None and isinstance(event.rows, tuple)
+
+    def _expect_call(self, action: Action) -> None:
+        """Between its start and its end a call is in flight, wherever it is, and else nowhere."""
+        if self._endpoints is None or "ENDP-16" in self.waived:
+            return
+        column = self.machine.graph.rules.index[action.column]
+        if action.scope is not None:
+            key = barrier_key(column, action.scope)
+        else:
+            assert action.rows is not None
+            key = cell_key(column, action.rows[0])
+        if not runs(self.machine.state, key):
+            where = self.machine.state.where(key)
+            raise Violation("ENDP-16", f"{where} is on its way to an endpoint, and not in flight")
 
     def _ask_endpoints(self, event: Event) -> None:
         """Judge the calls at endpoints by an event that the machine allows."""

@@ -6,9 +6,9 @@ the bound lasts, so the memory is that of the calls which began within it.
 
 from __future__ import annotations
 
-from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
+from cellspec.graph.nodes import NodeKey
+from cellspec.machine.calls import runs
 from cellspec.machine.run_state import RunState
-from cellspec.state.codes import RUNNING
 
 __all__ = ["expect_bound_reached", "expect_none_late", "note_start"]
 
@@ -35,7 +35,7 @@ def expect_none_late(run: RunState, t: float) -> None:
         since, key = begun[0]
         # One that began again since then has a later place in the line.
         if run.began_at.get(key) == since:
-            if late and _runs(run, key):
+            if late and runs(run, key):
                 run.breaks(
                     "FAIL-07",
                     f"{run.where(key)} is in flight since t={since:g} s, and the bound of "
@@ -43,16 +43,6 @@ def expect_none_late(run: RunState, t: float) -> None:
                 )
             del run.began_at[key]
         begun.popleft()
-
-
-def _runs(run: RunState, key: NodeKey) -> bool:
-    column, place = column_of(key), place_of(key)
-    if is_barrier_key(key):
-        return run.counters.barrier_state(column, place) == RUNNING
-    if run.counters.cells[column][place] == RUNNING or (column, place) in run.counters.abandoned:
-        return True
-    # A range is in flight until its last row, also when it has given its first.
-    return any(ranged.start == place for ranged in run.ranges[column])
 
 
 def expect_bound_reached(run: RunState, key: NodeKey) -> None:

@@ -11,13 +11,23 @@ from bisect import bisect_right, insort
 from cellspec.graph.nodes import (
     NodeKey,
     column_of,
+    is_barrier_key,
+    place_of,
 )
 from cellspec.machine.run_state import RunningRange, RunState
 from cellspec.state.codes import (
     RUNNING,
 )
 
-__all__ = ["begin_range", "end_range", "end_stray", "is_in_flight", "range_of", "start_stray"]
+__all__ = [
+    "begin_range",
+    "end_range",
+    "end_stray",
+    "is_in_flight",
+    "range_of",
+    "runs",
+    "start_stray",
+]
 
 
 def begin_range(run: RunState, column: int, start: int, stop: int) -> None:
@@ -60,6 +70,19 @@ def is_in_flight(run: RunState, column: int, row: int) -> bool:
         return True
     ranged = range_of(run, column, row)
     return ranged is not None and row not in ranged.given
+
+
+def runs(run: RunState, key: NodeKey) -> bool:
+    """True if the call of a barrier node is in flight, or that of a cell, or of a range from it."""
+    if run.crashed or run.ended:
+        return False
+    column, place = column_of(key), place_of(key)
+    if is_barrier_key(key):
+        return run.counters.barrier_state(column, place) == RUNNING
+    if run.counters.cells[column][place] == RUNNING or (column, place) in run.counters.abandoned:
+        return True
+    # A range is in flight until its last row, also when it has given its first.
+    return any(ranged.start == place for ranged in run.ranges[column])
 
 
 def start_stray(run: RunState, key: NodeKey) -> None:

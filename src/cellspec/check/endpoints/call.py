@@ -11,8 +11,9 @@ __all__ = ["Call", "Key", "Stage"]
 Key = tuple[str, int, bool]
 """Column, row or scope, and whether it is a barrier node."""
 
-Stage = Literal["away", "sent", "line", "prefill", "decode"]
-"""Not at the server; sent, with no answer so far; in its line; its prompt is read; it decodes."""
+Stage = Literal["away", "sent", "line", "prefill", "decode", "over"]
+"""Not at the server; sent, with no answer so far; in its line; its prompt is read; it decodes; it
+has left, and its last value is to come."""
 
 
 @dataclass(eq=False, slots=True)
@@ -22,6 +23,7 @@ class Call:
     Attributes:
         key: its node.
         stop: the row after the last of its range.
+        open: so many of its rows have no value so far.
         stage: where it is.
         prompt, output, reserved: its tokens.
         work: what it asks of the shared speed.
@@ -34,11 +36,13 @@ class Call:
         due_retry_s: the Retry-After that it was to get then; None for none.
         back_s: it may not be sent again before.
         limit_then: of the throttle, when it was sent.
+        unheard: it was sent, and its client has heard nothing of that so far.
         out: it counts for the throttle.
     """
 
     key: Key
     stop: int
+    open: int
     stage: Stage = "away"
     prompt: float = 0.0
     output: float = 0.0
@@ -55,6 +59,7 @@ class Call:
     due_retry_s: float | None = None
     back_s: float = -math.inf
     limit_then: float = 0.0
+    unheard: bool = False
     out: bool = False
 
     @property

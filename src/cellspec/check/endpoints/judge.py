@@ -15,6 +15,11 @@ from cellspec.trace.format import EndpointSums, RequestStep
 
 __all__ = ["Breach", "EndpointJudge", "judge_of"]
 
+_ENDS = ("fail", "cancel", "take_back", "lose")
+"""The kinds of events by which a call ends without its value."""
+
+_OF_SCHEDULERS = ("entered", "answered")
+"""Steps that calls without an endpoint have too, where a scheduler takes time."""
 
 _AFTER: Mapping[str, tuple[Stage, ...]] = {
     "sent": ("away",),
@@ -24,6 +29,8 @@ _AFTER: Mapping[str, tuple[Stage, ...]] = {
     "turned_away": ("sent",),
     "refused": ("away", "sent"),
     "lost": ("line", "prefill", "decode"),
+    # Said again where a scheduler holds up its end.
+    "answered": ("away", "sent", "line", "prefill", "decode", "over"),
 }
 """By step, where its call may be before it."""
 
@@ -66,15 +73,16 @@ class EndpointJudge:
 
     Attributes:
         calls: how many were taken in by an endpoint.
+        unjudged: clauses on what the end of the run left out, with the reason.
     """
 
     def __init__(self, header: Header, source: str, waived: Collection[str]) -> None:
         self._waived = frozenset(waived)
         self._found: list[Breach] = []
-        limits = header.limits
+        limits, self._words = header.limits, words_of(header, source)
         self._routes = {
             name: _Route(name, words, limits.resources.get(name, math.inf), self._break)
-            for name, words in words_of(header, source).items()
+            for name, words in self._words.items()
             # Of an endpoint that others use too, a trace shows a part of the calls.
             if not words.shared_with
         }
@@ -83,29 +91,62 @@ class EndpointJudge:
             for column, resource in limits.column_resource.items()
             if resource in self._routes
         }
+        self._resource_of = limits.column_resource
+        # A call ended at that moment that was never sent.
+        self._unsent: tuple[float, str] | None = None
         self.calls = 0
+        self.unjudged: dict[str, str] = {}
 
     def feed(self, event: Event) -> Breach | None:
         """Take the next event; the first clause that it shows to be broken."""
         kind, t = event.event, event.t
-        if kind == "request" or kind == "complete" or kind in ("fail", "cancel", "take_back"):
+        if self._unsent is not None:
+            self._expect_earlier_process(event, *self._unsent)
+        if kind == "request" or kind == "complete" or kind in _ENDS:
             route = self._route_of.get(event.column or "")
             if route is not None:
                 route.server.at(t)
                 if event.request is not None:
                     self.calls += event.request.step in ("queued", "serving")
                     route.step(event, event.request)
-                else:
-                    route.ends(event, well=kind == "complete", judged=kind == "complete")
+                elif not route.ends(event, well=kind == "complete"):
+                    self._unsent = self._unsent or (t, event.column or "")
+            elif event.request is not None and event.request.step not in _OF_SCHEDULERS:
+                self._expect_words(event.column or "")
         elif kind == "crash":
             for route in self._routes.values():
                 route.server.at(t)
                 route.crash(t)
         elif kind == "end":
-            for name, route in self._routes.items():
-                route.server.at(t)
-                route.end((event.endpoints or {}).get(name))
+            self._end(event, event.endpoints or {})
         return self._found.pop() if self._found else None
+
+    def _end(self, event: Event, stated: Mapping[str, EndpointSums]) -> None:
+        for name, route in self._routes.items():
+            route.server.at(event.t)
+            route.end(stated.get(name))
+        silent = [name for name in self._routes if name not in stated]
+        if silent and self.calls:
+            reason = f"the end of the run does not state its sums of {silent[0]!r}: endpoints"
+            self.unjudged = dict.fromkeys(("ENDP-05", "ENDP-15"), reason)
+        for name in stated.keys() - self._words.keys():
+            self._break("ENDP-05", f"endpoint {name!r}: sums of no endpoint of the header")
+
+    def _expect_earlier_process(self, event: Event, ended_s: float, column: str) -> None:
+        """Only the process that made the checkpoint of a start sends no call: it crashes at 0 s."""
+        if event.event == "crash" and event.reason == "start_from":
+            self._unsent = None
+        elif event.t > ended_s or event.event in ("crash", "end"):
+            self._unsent = None
+            text = f"a call of {column!r} ended at {ended_s:g} s and was never sent"
+            self._break("ENDP-16", f"endpoint {self._resource_of[column]!r}: {text}")
+
+    def _expect_words(self, column: str) -> None:
+        resource = self._resource_of.get(column)
+        if resource not in self._words:
+            taken = "no resource" if resource is None else f"{resource!r}"
+            text = f"{column!r} takes {taken}, and the header names no endpoint of it"
+            self._break("ENDP-16", f"a call is on its way to an endpoint: {text}")
 
     def _break(self, clause: str, detail: str) -> None:
         if clause not in self._waived and not self._found:
@@ -128,19 +169,22 @@ class _Route:
         t, call = event.t, self._call(event)
         if step.step == "entered":
             return
-        if step.step == "answered":
-            if call is not None:
-                self._leaves(call, t, well=not step.failed, judged=not step.failed)
-                self._expect_limit(call, step.limit, t)
-            return
-        if (call.stage if call is not None else "away") not in _AFTER[step.step]:
+        stage, unheard = ("away", False) if call is None else (call.stage, call.unheard)
+        # Who was refused is told of it once, and goes out again after that.
+        in_turn = unheard is (step.step == "refused") or step.step not in ("sent", "refused")
+        if stage not in _AFTER[step.step] or not in_turn:
             text = f"{step.step!r} does not follow its last step"
             where = "" if call is None else f"{call.name}: "
             self._breaks("ENDP-16", f"endpoint {self._name!r}: {where}{text}")
             return
         if call is None:
             call = self._new(event)
-        if step.step == "sent":
+        if step.step == "answered":
+            if call.stage == "over":
+                return
+            self._leaves(call, t, well=not step.failed, judged=not step.failed)
+            self._expect_limit(call, step.limit, t)
+        elif step.step == "sent":
             self._sent(call, step, t)
         elif step.step == "queued":
             self.server.queued(call, t)
@@ -178,11 +222,11 @@ class _Route:
     def _new(self, event: Event) -> Call:
         column, rows = event.column or "", event.rows
         if event.scope is not None:
-            call = Call((column, event.scope, True), event.scope + 1)
+            call = Call((column, event.scope, True), event.scope + 1, 1)
         else:
             assert rows is not None
             start, stop = (rows, rows + 1) if isinstance(rows, int) else rows
-            call = Call((column, start, False), stop)
+            call = Call((column, start, False), stop, stop - start)
             self._count_range(call, 1)
         self._calls[call.key] = call
         return call
@@ -199,6 +243,7 @@ class _Route:
     # What its client does
 
     def _sent(self, call: Call, step: RequestStep, t: float) -> None:
+        call.unheard = True
         call.prompt, call.output = step.prompt_tokens or 0.0, step.output_tokens or 0.0
         call.reserved = call.output if step.reserved_tokens is None else step.reserved_tokens
         call.work = call.output if step.work is None else step.work
@@ -219,6 +264,7 @@ class _Route:
 
     def _refused(self, call: Call, step: RequestStep, t: float) -> None:
         """A client learns that a call was refused."""
+        call.unheard = False
         self.server.refused(call, step.by)
         self.server.expect_retry_after(call, step.retry_after_s)
         allowed = self._allowed
@@ -238,22 +284,29 @@ class _Route:
 
     # The end
 
-    def ends(self, event: Event, *, well: bool, judged: bool) -> None:
-        """A call ends, if it has not left before."""
+    def ends(self, event: Event, *, well: bool) -> bool:
+        """A call ends, or gives values, if it has not left before; False if it was never sent."""
         call = self._call(event)
         if call is None:
-            return
-        before = None if self._allowed is None else self._allowed.limit
-        self._leaves(call, event.t, well=well, judged=judged)
-        if self._allowed is not None and self._allowed.limit != before:
-            text = f"the throttle allows {self._allowed.limit:g} from here on, which is not stated"
-            self._breaks("ENDP-14", f"endpoint {self._name!r}: {call.name}: {text}")
+            return not well
+        if call.stage != "over":
+            before = None if self._allowed is None else self._allowed.limit
+            self._leaves(call, event.t, well=well, judged=well)
+            if self._allowed is not None and self._allowed.limit != before:
+                text = f"the throttle allows {self._allowed.limit:g} from here on, which is not"
+                self._breaks("ENDP-14", f"endpoint {self._name!r}: {call.name}: {text} stated")
+        rows = event.rows
+        call.open -= rows[1] - rows[0] if isinstance(rows, tuple) else 1
+        if not well or call.open <= 0:
+            self._forget(call)
+        return True
 
     def _leaves(self, call: Call, t: float, *, well: bool, judged: bool) -> None:
         self.server.ends(call, t, answered=judged)
         if self._allowed is not None and call.out:
             self._allowed.left(t, well=well)
-        self._forget(call)
+            call.out = False
+        call.stage = "over"
 
     def crash(self, t: float) -> None:
         """The process is gone."""

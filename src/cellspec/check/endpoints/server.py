@@ -199,10 +199,10 @@ class Server:
         call.joined_s, call.returned = t, False
         if call.why == "outage":
             self._say("ENDP-12", call, "it is taken in, in an outage")
-        for place, level in enumerate(self._levels):
+        for place, level in enumerate(self._levels, 1):
             asked = self._asked(level, call)
             if level.lacks(asked, t) and not self._lost_count:
-                limit = f"limit {place} of {level.words.per_s:g} s"
+                limit = f"limit {place}, of {level.words.per_s:g} s,"
                 self._say(
                     "ENDP-08", call, f"{limit} has {level.left(t):g}, and the call takes {asked:g}"
                 )
