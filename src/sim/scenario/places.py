@@ -52,9 +52,12 @@ def share_place_faults(
     for resource in shares:
         for column, places in column_places.items():
             if resource in places:
+                others = listed_names([name for name in places if name != resource])
+                several = counted(places[resource], "place") + f" of {resource!r}"
+                what = several if places[resource] > 1 else f"places of {others} too"
                 text = (
-                    f"a call of column {column!r} takes {sum(places.values())} places, and shares "
-                    "are of calls that take one; leave these out"
+                    f"a call of column {column!r} takes {what}, and shares are of calls that take "
+                    "one place and no other; leave these out"
                 )
                 yield Fault(("shares", resource), text)
                 break

@@ -370,7 +370,7 @@ class RandomCrashes(StrictModel):
         gt=0,
         le=1e9,
         allow_inf_nan=False,
-        description="mean seconds from one crash, or the start, to the next",
+        description="mean seconds from the start, or a resume, to the next crash",
     )
     count: Positive | None = Field(
         None, description="at most so many crashes; none: again and again, to the end of the run"

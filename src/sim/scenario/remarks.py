@@ -36,12 +36,15 @@ def remarks(scenario: Scenario) -> list[str]:
                 "redo is not given: a call that a crash cuts off takes the same time when it runs "
                 f"again, as in column {drawn[0]!r}; redo: fresh draws it anew, redo: same does not"
             )
+    found += _of_row_effect(scenario)
     by_text: dict[str, list[str]] = {}
     for item in scenario.latencies():
         if text := item.latency.remark():
             by_text.setdefault(text, []).append(item.name)
     for text, names in by_text.items():
         found.append(f"latency of {listed_names(names)}: {text}")
+    if scenario.arrivals is not None and (text := scenario.arrivals.remark()):
+        found.append(f"arrivals: {text}")
     for name, when in scenario.conditions.items():
         if name not in scenario.skip_rates():
             found.append(
@@ -90,6 +93,26 @@ def missed_crashes(
         else:
             why = f"the run ended at {makespan_s:g} s"
         found.append(f"crashes[{place}]: the crash {when} never came: {why}")
+    return found
+
+
+def _of_row_effect(scenario: Scenario) -> list[str]:
+    """The columns of which a row effect changes nothing."""
+    if scenario.row_effect is None:
+        return []
+    latencies = {item.name: item.latency for item in scenario.latencies()}
+    found, drawn = [], 0
+    for name in dict.fromkeys(scenario.row_effect.columns):
+        latency = latencies[name]
+        parts = latency.counts if isinstance(latency, Request) else (latency,)
+        of_column = sum(part.is_drawn for part in parts)
+        if not of_column:
+            text = f"nothing of column {name!r} is drawn, so that nothing of it changes"
+            found.append(f"row_effect.columns: {text}")
+        drawn += of_column
+    if drawn == 1:
+        text = "one number of a row is drawn by these columns, and goes together with no other"
+        found.append(f"row_effect.columns: {text}")
     return found
 
 

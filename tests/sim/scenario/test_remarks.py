@@ -320,3 +320,57 @@ def test_a_file_of_no_known_kind_keeps_its_own_error(
     path.write_text("rows: many\n", encoding="utf-8")
     assert main(["run", str(path)]) == 2
     assert "this is" not in capsys.readouterr().err
+
+
+# Words that change nothing
+
+
+CONSTANT = {"name": "a", "latency": {"model": "constant", "value_s": 1.0}}
+DRAWN = {"name": "b", "latency": {"model": "exponential", "mean_s": 1.0}}
+ASKS = {
+    "name": "c",
+    "resource": "chat",
+    "latency": {
+        "model": "request",
+        "prompt_tokens": {"model": "exponential", "mean": 100},
+        "output_tokens": {"model": "exponential", "mean": 10},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (["a", "b"], ["nothing of column 'a' is drawn", "one number of a row is drawn by these"]),
+        (["b"], ["one number of a row is drawn by these"]),
+        (["b", "b"], ["one number of a row is drawn by these"]),
+        (["b", "c"], []),
+        # The prompt and the answer of a call go together too.
+        (["c"], []),
+        (["aligned"], ["nothing of column 'aligned' is drawn"]),
+    ],
+)
+def test_a_row_effect_that_changes_nothing_is_pointed_out(
+    columns: list[str], says: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aligned = {**replaying(tmp_path, "seconds\n1\n2\n", from_start=True), "name": "aligned"}
+    path = write(
+        tmp_path,
+        *(CONSTANT, DRAWN, ASKS, aligned),
+        endpoints={"chat": {"tpot_s": {1: 0.01, 3: 0.02}}},
+        limits={"workers": 3, "resources": {"chat": 3}},
+        row_effect={"columns": columns, "correlation": 0.5},
+    )
+    _, err = run(path, capsys)
+    notes = [line for line in err.splitlines() if "row_effect" in line]
+    assert len(notes) == len(says)
+    for note, words in zip(notes, says, strict=True):
+        assert note.startswith(f"note: {path}: row_effect.columns: {words}")
+
+
+def test_gaps_of_requests_that_failed_are_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gaps = replaying(tmp_path, failed_column="status")["latency"]
+    _, err = run(write(tmp_path, CONSTANT, arrivals=gaps), capsys)
+    assert "arrivals: 2 of 4 requests in 't.csv' failed, and are left out" in err

@@ -296,16 +296,20 @@ def test_places_that_cannot_be_taken_are_one_line(
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("taken", "says"),
+    [({"gpu": 2}, "2 places of 'gpu'"), ({"gpu": 1, "disk": 1}, "places of 'disk' too")],
+)
 def test_shares_are_of_calls_that_take_one_place(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    taken: dict[str, int], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    columns = [column("a", 1.0, resource="gpu"), column("b", 1.0, resources={"gpu": 2})]
-    data = scenario(columns, {"gpu": 4}, shares={"gpu": {"a": 2}})
+    columns = [column("a", 1.0, resource="gpu"), column("b", 1.0, resources=taken)]
+    data = scenario(columns, {"gpu": 4, "disk": 2}, shares={"gpu": {"a": 2}})
     path = tmp_path / "scenario.yaml"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     assert main(["run", str(path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "shares.gpu: a call of column 'b' takes 2 places" in line
+    assert f"shares.gpu: a call of column 'b' takes {says}, and shares are of" in line
 
 
 def test_one_place_of_one_resource_is_that_resource(tmp_path: Path) -> None:
