@@ -71,6 +71,10 @@ def test_in_real_time_nothing_is_judged(tmp_path: Path) -> None:
         ({"limits": [{"per_s": 60}]}, "limits.0: expected either requests or tokens"),
         ({"limits": [{"requests": 1}]}, "limits[0].per_s: expected a value, got none"),
         ({"outages": [{"from_s": 1}]}, "outages[0].to_s: expected a value, got none"),
+        # What is divided by is not so small that a quotient overflows.
+        ({"limits": [{"requests": 1, "per_s": 1e-320}]}, "limits[0].per_s: expected `float` >= 1e"),
+        ({"tpot_s": {"1": 1e-320}}, "tpot_s"),
+        ({"throttle": {"decrease": 1e308}}, "throttle.decrease: expected `float` <= 1"),
         (17, "expected `object`"),
     ],
 )

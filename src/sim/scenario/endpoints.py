@@ -92,7 +92,9 @@ def _kind_of_work(work: Any) -> str:
 
 
 _AS_NUMBERS = Field(min_length=1, json_schema_extra={"propertyNames": {"pattern": "^[0-9]+$"}})
-Tpot = Annotated[dict[Positive, PositiveSeconds], _AS_NUMBERS, BeforeValidator(_counts)]
+Tpot = Annotated[
+    dict[Positive, Annotated[PositiveSeconds, DIVISOR]], _AS_NUMBERS, BeforeValidator(_counts)
+]
 Work = Annotated[
     Annotated[FullSpeed, Tag("full_speed")]
     | Annotated[

@@ -328,6 +328,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "prefill_tokens_per_s: expected at least 1e-09, got 1e-300",
     ),
     ({"work": {1: 1e-300, 2: 1}}, "work[1]: expected at least 1e-09, got 1e-300"),
+    ({"tpot_s": {1: 1e-300, 2: 1}}, "tpot_s[1]: expected at least 1e-09, got 1e-300"),
     (
         {"limits": [{"requests": 3, "per_s": 1, "window": "fixed", "burst": 5}]},
         "limits[0].burst: a fixed window has no bucket; leave burst out, or take window: bucket",

@@ -21,6 +21,8 @@ from cellspec.trace.reader import explain
 __all__ = ["EndpointWords", "LimitWords", "Span", "Speed", "ThrottleWords", "words_of"]
 
 Above0: TypeAlias = Annotated[float, Meta(gt=0)]
+# What is divided by is above 0 by so much that no quotient overflows, as in a scenario file.
+Divisor: TypeAlias = Annotated[float, Meta(ge=1e-9)]
 From0: TypeAlias = Annotated[float, Meta(ge=0)]
 Whole: TypeAlias = Annotated[int, Meta(ge=1)]
 
@@ -28,10 +30,10 @@ Whole: TypeAlias = Annotated[int, Meta(ge=1)]
 class LimitWords(msgspec.Struct, frozen=True):
     """A provider's limit on requests or tokens, each `per_s` seconds."""
 
-    per_s: Above0
-    requests: Above0 | None = None
-    tokens: Above0 | None = None
-    burst: Above0 | None = None
+    per_s: Divisor
+    requests: Divisor | None = None
+    tokens: Divisor | None = None
+    burst: Divisor | None = None
     window: Literal["bucket", "fixed"] = "bucket"
     charge: Literal["reserved", "used"] = "reserved"
     give_back: bool = False
@@ -64,7 +66,7 @@ class ThrottleWords(msgspec.Struct, frozen=True):
     """A client that lowers its own limit when it is refused, and raises it after successes."""
 
     start: Whole | None = None
-    decrease: Above0 = 0.75
+    decrease: Annotated[float, Meta(gt=0, le=1)] = 0.75
     increase: Whole = 1
     successes: Whole = 25
     cool_down_s: From0 = 2.0
@@ -74,10 +76,10 @@ class ThrottleWords(msgspec.Struct, frozen=True):
 class EndpointWords(msgspec.Struct, frozen=True):
     """One endpoint and its client; `shared_with` names other pipelines that send it calls."""
 
-    tpot_s: dict[str, Above0] | None = None
-    work: dict[str, Above0] | None = None
+    tpot_s: dict[str, Divisor] | None = None
+    work: dict[str, Divisor] | None = None
     beyond: Literal["line", "hold", "refuse"] | None = None
-    prefill_tokens_per_s: Above0 | None = None
+    prefill_tokens_per_s: Divisor | None = None
     prefill_stalls_decode: bool = False
     max_in_flight: Whole | None = None
     queue: Annotated[int, Meta(ge=0)] | None = None
