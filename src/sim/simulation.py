@@ -40,7 +40,7 @@ def make_together(
     """The runs of several scenarios at once, on common endpoints.
 
     Args:
-        scenarios: what each runs.
+        scenarios: what each runs; the first is the file's own.
         endpoints: by resource, the server behind it, whoever takes it.
         on_events: of each scenario, called with each event of its run, as a trace writes it.
         options: as of `make_simulator`.
@@ -49,8 +49,9 @@ def make_together(
         SpecError: a scenario says what the simulator cannot do.
     """
     together = Together(endpoints, traced=any(on_events))
-    for scenario, on_event in zip(scenarios, on_events, strict=True):
-        together.join(partial(make_simulator, scenario, on_event, **options))
+    for place, (scenario, on_event) in enumerate(zip(scenarios, on_events, strict=True)):
+        name = scenario.name if place else None
+        together.join(partial(make_simulator, scenario, on_event, **options), name)
     return together
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from cellspec.check import check_file
 from cellspec.errors import SpecError
+from cellspec.state.checkpoint import make_payload
 from sim.cli import main
 from sim.scenario.loader import load_scenario
 from sim.simulation import make_simulator
@@ -221,6 +222,53 @@ def test_what_is_wrong_beside_is_named_in_one_line(tmp_path: Path, change: Any, 
         load_scenario(path)
     (line,) = str(caught.value).splitlines()
     assert re.match(rf"{re.escape(str(path))}:\d+: {re.escape(said)}", line), line
+
+
+GROUPS = {"workers": 4, "resources": {"chat": 4}, "row_groups": {"rows": 1, "admitted": 1}}
+ENDLESS = {"crashes": [{"random": {"mean_s": 0.01}}], "redo": "fresh"}
+
+
+def test_an_error_of_the_run_names_its_pipeline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = pipeline("reviews", 4, limits=GROUPS)
+    other["columns"].append({"name": "then", "dependencies": [other["columns"][0]["name"]]})
+    alone = tmp_path / "alone.yaml"
+    endpoints = {"chat": {"work": {"full_speed": 1}}}
+    alone.write_text(yaml.safe_dump({**other, "endpoints": endpoints}), encoding="utf-8")
+    graph = load_scenario(alone).graph()
+    some = {**other, "start_from": make_payload(graph, (3, 0), 2)}
+    cases: list[tuple[Data, Data, str]] = [
+        (pipeline("reviews", 4, **ENDLESS), {}, "beside 'reviews': crashes: 10,000 crashes"),
+        (pipeline("reviews", 4), ENDLESS, "crashes: 10,000 crashes in a row"),
+        (some, {}, "beside 'reviews': start_from: its cells lie in more row groups"),
+    ]
+    for beside, changes, says in cases:
+        path = file_of(tmp_path, beside, **changes)
+        assert main(["run", str(path)]) == 2
+        (line,) = (x for x in capsys.readouterr().err.splitlines() if not x.startswith("note:"))
+        assert line.startswith(f"error: {path}: {says}")
+
+
+def test_a_draw_that_no_common_limit_lets_pass_names_its_pipeline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asking(name: str, tokens: Data) -> Data:
+        latency = {"model": "request", "output_tokens": tokens}
+        return pipeline(name, 40) | {
+            "columns": [{"name": "a", "resource": "chat"} | {"latency": latency}]
+        }
+
+    top = asking("nightly", {"model": "constant", "value": 3})
+    top["endpoints"] = {"chat": {"tpot_s": {1: 0.1}, "beyond": "hold"}}
+    top["endpoints"]["chat"]["limits"] = [{"tokens": 100, "per_s": 1}]
+    top["beside"] = [asking("reviews", {"model": "exponential", "mean": 90})]
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(top), encoding="utf-8")
+    assert main(["run", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path}: endpoints.chat.limits[0]: ")
+    assert line.endswith(" (for the pipeline 'reviews')")
 
 
 def test_a_table_has_to_reach_as_far_as_all_pipelines_together(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from cellspec.errors import SpecError, TraceError
 from sim.endpoints.desk import CommonServer
 from sim.endpoints.plan import EndpointPlan
 from sim.simulator.clock import Clock
@@ -43,13 +44,16 @@ class Together:
             name: CommonServer(plan, self._clock, traced=traced) for name, plan in plans.items()
         }
 
-    def join(self, make: Callable[[Mapping[str, OpenDesk]], Simulator]) -> None:
+    def join(
+        self, make: Callable[[Mapping[str, OpenDesk]], Simulator], name: str | None = None
+    ) -> None:
         """One more run.
 
         Args:
             make: its simulator, given what opens its desks at the common endpoints.
+            name: of its pipeline, for errors; None for the scenario's own.
         """
-        lane = _Lane(self._clock)
+        lane = _Lane(self._clock, name)
         desks = {name: partial(server.desk, lane.inform) for name, server in self.servers.items()}
         lane.simulator = make(desks)
         self._lanes.append(lane)
@@ -59,7 +63,7 @@ class Together:
 
         Raises:
             Violation: an event breaks a clause.
-            EndlessError: the crashes of one come again and again, and for long it saved no more.
+            SpecError: what one of them is to do cannot be done; the text names it.
         """
         for lane in self._lanes:
             lane.set_up()
@@ -89,18 +93,24 @@ class Together:
         step()
 
 
+class _OfOneError(SpecError):
+    """An error of one of several runs, which its text names."""
+
+
 class _Lane:
     """One of several runs.
 
     Args:
         clock: of what they share; it gives events their places in an instant.
+        name: of its pipeline, for errors; None for the scenario's own.
 
     Attributes:
         simulator: of the run; given before it begins.
         outcome: of the run; None while it goes on.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, name: str | None) -> None:
+        self._name = name
         self.simulator: Simulator
         self.outcome: Outcome | None = None
         self._order = clock.order
@@ -110,7 +120,10 @@ class _Lane:
     def set_up(self) -> None:
         """Before the run: it begins at 0 s."""
         self.simulator.state.order = self._order
-        self.simulator.set_up()
+        try:
+            self.simulator.set_up()
+        except SpecError as error:
+            raise self._named(error) from None
         self._begins = 0.0, next(self._order)
 
     @property
@@ -133,13 +146,27 @@ class _Lane:
 
     def inform(self, action: Callable[..., object], *args: Any) -> None:
         """Let something happen to the run, which may crash or end by it."""
-        if survives(self.simulator, action, *args):
-            return
-        start_s = self.simulator.end()
+        try:
+            if survives(self.simulator, action, *args):
+                return
+            start_s = self.simulator.end()
+        except SpecError as error:
+            raise self._named(error) from None
         if start_s is None:
             self.outcome = self.simulator.add_up()
         else:
             self._begins = start_s, next(self._order)
+
+    def _named(self, error: SpecError) -> SpecError:
+        """The error, with the pipeline, if it is of that and names none yet."""
+        if isinstance(error, _OfOneError | TraceError):
+            return error
+        if self._name is None:
+            return _OfOneError(error)
+        # An endpoint is stated for all of them.
+        if str(error).startswith("endpoints."):
+            return _OfOneError(f"{error} (for the pipeline {self._name!r})")
+        return _OfOneError(f"beside {self._name!r}: {error}")
 
     def get_stuck(self) -> None:
         """Nothing is to come, and the run is not over."""
