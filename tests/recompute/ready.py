@@ -28,7 +28,10 @@ def ready_spans(history: History) -> Iterator[tuple[str, Span]]:
             before_s = 0.0
             for scope, rows in _nodes(column, history.rows):
                 mine = calls[column.name, scope, rows[0]]
-                since = _ready_s(incarnation, column, rows, grouped=grouped)
+                admitted = [
+                    row for row in rows if grouped and not _was_whole(history, incarnation, row)
+                ]
+                since = _ready_s(incarnation, column, rows, admitted)
                 if column.ordered and scope is not None:
                     # A barrier waits for the call before, also if all rows of that were dropped.
                     since = max(since, before_s)
@@ -47,17 +50,21 @@ def _nodes(column: Column, rows: int) -> Iterator[tuple[int | None, range]]:
         yield scope, range(first, min(first + column.scope_rows, rows))
 
 
+def _was_whole(history: History, incarnation: Incarnation, row: int) -> bool:
+    """True if nothing of the row was left when the incarnation began: no group of it comes."""
+    start_s = incarnation.start_s
+    return all(incarnation.resolved_s((name, row)) <= start_s for name in history.columns)
+
+
 def _ready_s(
-    incarnation: Incarnation, column: Column, rows: Iterable[int], *, grouped: bool
+    incarnation: Incarnation, column: Column, rows: Iterable[int], admitted: Iterable[int]
 ) -> float:
     """When all that a node waits for was there; infinite if it never was."""
     times = [incarnation.start_s]
     for row in rows:
         times += [incarnation.resolved_s((need, row)) for need in column.needs]
-        if grouped:
-            times.append(
-                min((t for some, t in incarnation.admitted if row in some), default=math.inf)
-            )
+    for row in admitted:
+        times.append(min((t for some, t in incarnation.admitted if row in some), default=math.inf))
     if column.ordered:
         times += [incarnation.resolved_s((column.name, row)) for row in range(min(rows))]
     return max(times)

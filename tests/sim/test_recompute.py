@@ -15,7 +15,10 @@ import pytest
 import sim.simulator.timings
 from cellspec.check.checker import check_file
 from cellspec.conformance.judge.verdict import Verdict, judge_trace
+from cellspec.state.checkpoint import make_payload
+from cellspec.state.claims import as_rows
 from sim.figures import KEPT_CALLS, SAMPLED_CELLS
+from sim.scenario.loader import load_scenario
 from sim.scenario.sampler import LatencySource
 from sim.simulator.simulator import Simulator
 from tests.recompute import figures
@@ -505,3 +508,34 @@ def test_the_same_draws_after_a_crash_are_seen_by_how_long_the_calls_take_again(
     made = [t - 3.0 for t in again[lost : 2 * lost]]
     assert made == pytest.approx(again[:lost]), "a crash that changes nothing but the clock"
     assert [t - 3.0 for t in fresh[lost : 2 * lost]] != pytest.approx(fresh[:lost])
+
+
+@pytest.mark.parametrize("claimed", [{"a": 2, "b": 2}, {"a": 3, "b": 2}, {"a": [[0, 2], [3, 4]]}])
+def test_the_last_checkpoint_of_a_run_that_states_none_holds_what_it_found(
+    claimed: dict[str, Any], tmp_path: Path
+) -> None:
+    columns = [{"name": "a", "traits": ["START"]}, {"name": "b", "dependencies": ["a"]}]
+    data = {**scenario(columns[0], rows=5), "columns": columns}
+    path = tmp_path / "of_graph.yaml"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    claim = [claimed.get(name, [[0, 2]]) for name in ("a", "b")]
+    rows = tuple(one if isinstance(one, int) else as_rows(list(map(tuple, one))) for one in claim)
+    version = 2 if all(isinstance(one, int) for one in claim) else 3
+    data["start_from"] = make_payload(load_scenario(path).graph(), rows, version)
+    assert not compare_one(data, tmp_path, Comparison())
+
+
+def test_a_barrier_waits_for_no_group_of_rows_that_were_found_whole(tmp_path: Path) -> None:
+    """It is ready when the last row that is left is there, though no group of the others comes."""
+    columns: list[Any] = [
+        {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 1.0}},
+        {"name": "slow", "traits": ["START"], "latency": {"model": "constant", "value_s": 5.0}},
+        {"name": "all", "traits": ["BARRIER"], "dependencies": ["a"]},
+    ]
+    for column in columns:
+        column["resource"] = "x"
+    data = {**scenario(columns[0], rows=3), "columns": columns}
+    data["limits"] = {"workers": 4, "resources": {"x": 1}}
+    data |= {"scheduler": {"start_s": 0.25}, "arrivals": {"model": "constant", "value_s": 0.0}}
+    data["start_from"] = {"version": 1, "completed_rows": 2}
+    assert not compare_one(data, tmp_path, Comparison())
