@@ -133,7 +133,8 @@ def compile_fail(run: RunState) -> Callable[[NodeKey, Failure, float], None]:
             or flags[column]
             or run.strays
             or run.taken_back
-            or run.is_over
+            or run.crashed
+            or run.ended
             or until <= run.now
         ):
             fail_cell(run, column, row, failure, until, None)

@@ -58,14 +58,14 @@ def hold(nodes: NodeStates, column: int, row: int) -> None:
 def release(nodes: NodeStates, column: int, row: int) -> None:
     """A held cell is ready again, or waits for its turn, or for inputs that were lost."""
     body = nodes.cells[column]
-    if isinstance(body, bytearray) and body[row] == BACKOFF:
+    if body[row] == BACKOFF:
         # Only where order or a lost worker can have brought something to wait for.
         if nodes.watched or nodes.rules.columns[column].ordered:
             waits = nodes.open_inputs(column, row)
             if waits:
-                body[row] = waits
+                body[row] = waits  # type: ignore[index]  # a held cell: the column is not finished
                 return
-        body[row] = READY
+        body[row] = READY  # type: ignore[index]  # as above
         nodes.ready[nodes.cell_groups[column]] += 1
         nodes.on_cell[column](row)
 

@@ -30,6 +30,9 @@ SPARSE = 1 / 16
 DENSE_CALLS = 16
 """And beyond this number of a call."""
 
+_FEW = 12
+"""Fewer calls than these are drawn one by one in less time than together."""
+
 _ENDS: tuple[Failure | None, ...] = (None, "permanent", "retryable", "backpressure", "timeout")
 """How a call may end, in the order in which a draw is looked at."""
 
@@ -191,6 +194,9 @@ class DrawnOutcomes:
         """How the n-th calls of some cells end, as places in `_ENDS`."""
         import numpy as np
 
+        if len(rows) < _FEW:
+            each = (self._outcome(column, row, call, 0) for row in rows.tolist())
+            return np.array([_ENDS.index(end) for end in each], np.uint8)
         found, rates = np.zeros(len(rows), np.uint8), self._columns[column]
         u = units((self._seed, column), rows, (call, 0, *self._anew))
         for code, rate in enumerate((rates.permanent, rates.retryable, rates.backpressure), 1):

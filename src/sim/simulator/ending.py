@@ -68,7 +68,6 @@ class Ends:
         is_even, may_stop, groups = parts.is_even, parts.may_stop, self._consequences.groups
         cells, sampled = counters.cells, SAMPLED
         emissions, skips = state.emissions, self._consequences.skips
-        again = self._failing.calls
         ends_rows = [rule.is_sink for rule in state.rules.columns]
 
         def completed(task: Task) -> None:
@@ -86,8 +85,6 @@ class Ends:
             else:
                 if details is not None:
                     task.details = None
-                    if details.call > 1:
-                        del again[column, row]
                 resolve[column](row)
                 state.done = done = state.done + 1
                 made[column] += 1
@@ -182,11 +179,8 @@ class Ends:
             self.end_unwanted(column, row)
         elif details.failure is not None:
             self._failing.fail((column, row), details, t)
-        elif self._accepting is not None and self._accepting.rejects(column, row):
-            self._failing.calls.pop((column, row), None)
-        else:
+        elif self._accepting is None or not self._accepting.rejects(column, row):
             machine.complete_cell(column, row)
-            self._failing.calls.pop((column, row), None)
             details.given = 1
             self.keep_costs(task)
             self._gave(column, row, t)
@@ -239,7 +233,6 @@ class Ends:
             self._accepting.complete_barrier(column, scope)
         if column in self._kept:
             self.costs.add_barrier(column, scope, details.seconds)
-        self._failing.calls.pop((task.column, scope), None)
         # Its start stops counting as in flight.
         state.other_events += 2
         state.log.append(task.column * state.graph.num_records + scope)

@@ -19,6 +19,7 @@ from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.run_state import CallDetails, FailingCall, RunState, Settle
 from sim.simulator.tally import Tally
 from sim.simulator.timings import SAMPLED
+from sim.simulator.tries import MANY, Tries
 
 __all__ = ["Failing"]
 
@@ -42,8 +43,7 @@ class Failing:
         outcomes: how long a backoff is.
 
     Attributes:
-        calls: by node that failed, how many calls of it were made in this incarnation; of a cell
-            that runs by itself kept until it is tried again, of others until they end well.
+        tries: how many calls of each node failed in this incarnation.
         fail_cell: the n-th call of a cell that runs by itself fails: column, row, n, time.
         rests: the ends of backoffs that are no event yet, and of some that are over, as a heap:
             time, place within an instant.
@@ -61,7 +61,9 @@ class Failing:
         self._state, self._tally, self._consequences = state, tally, consequences
         self._ready = ready
         self._outcomes = outcomes
-        self.calls: dict[NodeKey, int] = {}
+        columns = range(state.graph.num_columns)
+        fails = outcomes is not None and any(outcomes.may_fail(column) for column in columns)
+        self.tries = Tries(state.graph.num_records, len(columns), expected=fails)
         self.settle: Settle
         self.rests: list[tuple[float, int]] = []
         self._spare: list[_Rest] = []
@@ -69,7 +71,7 @@ class Failing:
 
     def begin(self) -> None:
         """A new incarnation begins: it has called nothing yet."""
-        self.calls.clear()
+        self.tries.clear()
         self._spare.clear()
         self.rests.clear()
         self._next_s, self._many = math.inf, _MANY_RESTS
@@ -89,7 +91,8 @@ class Failing:
     def _compile_fail_cell(self) -> Callable[[int, int, int, float], None]:
         """What `fail_cell` does, as a function that holds what it uses."""
         state, machine, outcomes = self._state, self._state.machine, self._outcomes
-        calls, failures, flags = self.calls, state.outcome.failures, state.timings.flags
+        tries, failures, flags = self.tries, state.outcome.failures, state.timings.flags
+        tried, many = tries.counts, MANY
         until_of, failed, rests, env = self._ready.until, self._failed, self.rests, state.env
         order, push = env.order, heapq.heappush
         backoffs, unrecorded, sampled = machine.backoffs, machine.unrecorded, SAMPLED
@@ -105,7 +108,10 @@ class Failing:
                 failure = outcomes.of_cell(column, row, call)
                 assert failure is not None
             failures[column]["retryable" if failure == "timeout" else failure] += 1
-            calls[key] = call
+            if call < many:
+                tried[column][row] = call
+            else:
+                tries.note(key, call)
             if call <= len(rests_s):
                 until = t + rests_s[call - 1]
             else:
@@ -152,7 +158,7 @@ class Failing:
         assert self._outcomes is not None
         kind = "retryable" if failure == "timeout" else failure
         self._state.outcome.failures[column][kind] += 1
-        self.calls[key] = call
+        self.tries.note(key, call)
         return self._outcomes.backoff_s(column, key[1], call, failure)
 
     def _failed(self, until: float) -> None:

@@ -26,7 +26,7 @@ __all__ = ["InBlocks", "LaterCalls"]
 _SHIFT = 12
 _ROWS = 1 << _SHIFT
 _MASK = _ROWS - 1
-"""The later calls of so many rows, and one more, are drawn together."""
+"""The later calls of so many rows, and one more, are drawn together; two bytes can count them."""
 
 LAST = 16
 """Later calls than this one are drawn each for itself."""
@@ -35,7 +35,7 @@ _KEPT = 1 << 23
 """So many calls are kept, of 8 bytes each."""
 
 _Part: TypeAlias = "tuple[array[int], array[float]]"
-"""By row of a part, where its calls begin, less 2; and the calls from the second on, by row."""
+"""By row of a part, how many calls come before its own; and two zeros, then the calls by row."""
 
 
 @runtime_checkable
@@ -111,5 +111,6 @@ class LaterCalls:
         places = (np.concatenate(of_rows) - np.uint64(first)).astype(np.int64)
         counts = np.bincount(places, minlength=_ROWS)
         by_row = np.concatenate(times)[np.argsort(places, kind="stable")]
-        starts = (np.cumsum(counts) - counts - 2).astype("i")
-        return array("i", starts.tobytes()), array("d", by_row.tobytes())
+        # The second call of a row is its first one here: two places are left free.
+        starts = (np.cumsum(counts) - counts).astype("H")
+        return array("H", starts.tobytes()), array("d", bytes(16) + by_row.tobytes())

@@ -39,6 +39,7 @@ from sim.simulator.run_state import FLUSHED_EVERY, RunState, Settle, Task
 from sim.simulator.starting import NEVER, Starts
 from sim.simulator.tally import Tally
 from sim.simulator.timings import SAMPLED
+from sim.simulator.tries import MANY
 
 __all__ = ["run_plain"]
 
@@ -88,14 +89,15 @@ def run_plain(
     coming, pick, most, parked, heads = pick_in_loop(picker, queues, state.capacity, counters)
     workers, group_of, rows = min(state.workers, most), counters.groups, state.graph.num_records
     start, resolve, open_cells = counters.start, counters.resolve, counters.open_cells
-    readers, held, fails = starts.readers(), timings.held, failing is not None
-    rests, tried = ([], {}) if failing is None else (failing.rests, failing.calls)
+    readers, fails, begun_cells = starts.readers(), failing is not None, timings.begun
+    held_at, held_s = timings.held_at.append, timings.held_s.append
+    rests, tried = ([], []) if failing is None else (failing.rests, failing.tries.counts)
     later, rested, is_failing = starts.later, starts.rested, CallTimes.fails
     cells, given_up, ready, run = counters.cells, tally.given_up, READY, RUNNING
     made, unmade = [0] * len(cells), [0] * len(cells)
     ends_rows = [rule.is_sink for rule in state.rules.columns]
     flags, ends_s, every, ended = timings.flags, timings.ends, timings.every, timings.ended
-    begun, begun_s, sampled = timings.begun.append, timings.begun_s.append, SAMPLED
+    begun, begun_s, sampled = begun_cells.append, timings.begun_s.append, SAMPLED
     busy_s, works, emissions, log = outcome.busy_s, state.works, state.emissions, state.log.append
     open_before, taken_over = [*open_cells], [0] * len(open_cells)
     calls, behind, watch = outcome.calls, [0] * len(cells), env.watch
@@ -257,12 +259,15 @@ def run_plain(
                 seconds = readers[column](row)
                 if seconds <= 0.0 and fails:
                     # As `Starts.look_closer`, inlined.
-                    key = column, row
-                    call = 1 + tried.pop(key, 0)
+                    call = 1 + tried[column][row]
+                    if call > MANY and failing is not None:
+                        call = 1 + failing.tries.of((column, row))
                     if call > 1:
                         seconds = later[column](row, call)
-                        if flags[row] and key in rested:
-                            held(rested.pop(key))
+                        if flags[row] and (until := rested.pop((column, row), 0.0)):
+                            # As `Timings.held`, inlined.
+                            held_at(len(begun_cells) - 1)
+                            held_s(until)
                     if seconds < 0.0 or (seconds == 0.0 and is_failing(seconds)):
                         # In place of the cell's number, that of its call.
                         number, seconds = -call, -seconds

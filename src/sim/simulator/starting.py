@@ -203,7 +203,7 @@ class Starts:
         """
         failing, times, ready = self._failing, self._times, self._ready
         key, held_s = (column, row), 0.0
-        call = 1 + failing.calls.pop(key, 0)
+        call = 1 + failing.tries.of(key)
         if call > 1:
             seconds = times.later[column](row, call)
             held_s = ready.of(column, row) if ready.notes else ready.until.pop(key, 0.0)
@@ -214,7 +214,7 @@ class Starts:
     def _send(self, column: int, row: int, t: float) -> None:
         """A cell that was started goes on its route."""
         state, outcomes = self._state, self._parts.outcomes
-        call = 1 + self._failing.calls.get((column, row), 0)
+        call = 1 + self._failing.tries.of((column, row))
         failure = outcomes.of_cell(column, row, call) if outcomes else None
         state.timings.called(column, row, row + 1, t, self._ready.of(column, row))
         self._tally.tried_rows(row, row + 1)
@@ -235,7 +235,7 @@ class Starts:
             machine.start_cell(column, row, attempt)
         else:
             machine.start_range(column, row, stop, attempt)
-        call = 1 + self._failing.calls.get((column, row), 0)
+        call = 1 + self._failing.tries.of((column, row))
         routed = column in self._parts.routes
         seconds = 0.0 if routed else state.latency.get(column, row, call)
         failure = outcomes.of_cell(column, row, call) if outcomes else None
@@ -251,7 +251,7 @@ class Starts:
             return
         key = barrier_key(column, scope)
         machine.start_barrier(column, scope, None, 1 + machine.attempts.get(key, 0))
-        call = 1 + self._failing.calls.get(key, 0)
+        call = 1 + self._failing.tries.of(key)
         routed = column in self._parts.routes
         seconds = 0.0 if routed else state.latency.get_barrier(column, scope, call)
         failure = outcomes.of_barrier(column, scope, call) if outcomes else None

@@ -113,6 +113,8 @@ class Timings:
         flags: by row, whether it is in the sample, and whether the row before one is, as bits;
             the second only where the order of a column makes somebody ask.
         ends: by column, when each cell of the sample got its value, or was skipped.
+        held_at, held_s: by some of these starts, as places among them, a time before which its cell
+            was not ready. See `held`.
         begun, begun_s: starts of flagged cells in an incarnation, each as column × rows + row,
             and their times: all that a start has time for. See `settle`.
         of_rows: where the time of its rows went.
@@ -146,8 +148,7 @@ class Timings:
         self._starts, self._waits, self._call_groups = array("d"), array("d"), array("i")
         self._seen, self._step = 0, 1
         self.begun, self.begun_s = array("i" if rows * columns < 1 << 31 else "q"), array("d")
-        # Of some of these starts, each by its place among them, a time before which none was ready.
-        self._held, self._held_s = array("q"), array("d")
+        self.held_at, self.held_s = array("q"), array("d")
         # By row of the sample, when its row group was admitted; empty as long as none was.
         self._admitted_s = array("d")
 
@@ -163,7 +164,7 @@ class Timings:
             return
         import numpy as np
 
-        held, held_s = np.array(self._held, dtype=np.int64), np.array(self._held_s)
+        held, held_s = np.array(self.held_at, dtype=np.int64), np.array(self.held_s)
         # A part at a time: all at once would take more memory than the run did.
         for first in range(0, len(self.begun), _SETTLED):
             part = slice(first, first + _SETTLED)
@@ -175,7 +176,7 @@ class Timings:
             np.maximum(ready_s, begin_s, out=ready_s)
             self._settle_starts(begun, np.array(self.begun_s[part]), ready_s)
         self._settle_rows()
-        del self.begun[:], self.begun_s[:], self._held[:], self._held_s[:]
+        del self.begun[:], self.begun_s[:], self.held_at[:], self.held_s[:]
         self._halve()
 
     def _settle_rows(self) -> None:
@@ -245,8 +246,8 @@ class Timings:
 
     def held(self, until_s: float) -> None:
         """The cell of the last start in `begun` was not ready before that time."""
-        self._held.append(len(self.begun) - 1)
-        self._held_s.append(until_s)
+        self.held_at.append(len(self.begun) - 1)
+        self.held_s.append(until_s)
 
     def admitted(self, start: int, stop: int, t: float) -> None:
         """The row group ``[start, stop)`` was admitted."""

@@ -199,3 +199,14 @@ class _Backwards:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+def test_a_call_may_fail_more_often_than_a_byte_can_count(loops: list[int]) -> None:
+    data = KINDS["50 % refusals"].scenario(40).model_dump(mode="json", exclude_unset=True)
+    data["failures"]["default"] = {"back_pressure": 0.99}
+    made = Scenario.model_validate(data)
+    looped, composed = run(Simulator, made).outcome, run(Composed, made).outcome
+    assert len(loops) == 1
+    assert dataclasses.asdict(looped) == dataclasses.asdict(composed)
+    # Of 400 cells one in thirteen needs more than 255 calls: the mean is 100.
+    assert 36_000 < sum(looped.calls) < 44_000
