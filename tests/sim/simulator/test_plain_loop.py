@@ -202,9 +202,8 @@ class _Backwards:
 
 
 def test_a_call_may_fail_more_often_than_a_byte_can_count(loops: list[int]) -> None:
-    data = KINDS["50 % refusals"].scenario(40).model_dump(mode="json", exclude_unset=True)
-    data["failures"]["default"] = {"back_pressure": 0.99}
-    made = Scenario.model_validate(data)
+    fields = KINDS["50 % refusals"].fields["failures"] | {"default": {"back_pressure": 0.99}}
+    made = KINDS["50 % refusals"]._replace(fields={"failures": fields}).scenario(40)
     looped, composed = run(Simulator, made).outcome, run(Composed, made).outcome
     assert len(loops) == 1
     assert dataclasses.asdict(looped) == dataclasses.asdict(composed)
