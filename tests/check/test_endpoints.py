@@ -272,3 +272,18 @@ def test_an_answer_of_several_rows_comes_row_by_row(tmp_path: Path) -> None:
     lines = _small(tmp_path, columns=[column | {"range_rows": 4, "latency": seconds}])
     assert sum(line.get("event") == "complete" for line in lines) > 2
     assert judged(lines, tmp_path).violations == []
+
+
+def test_levels_that_nobody_can_know_are_said_not_to_be_judged(tmp_path: Path) -> None:
+    """A call that begins and ends at one instant gives back, before or after what comes then."""
+    output = {"model": "list", "values": [4, 4, 0, 4, 4, 4]}
+    latency = {"model": "request", "output_tokens": output, "max_output_tokens": 10}
+    limit = {"tokens": 20, "per_s": 4, "give_back": True}
+    lines = _small(
+        tmp_path,
+        columns=[{"name": "a", "traits": ["START"], "resource": "chat", "latency": latency}],
+        endpoints={"chat": {"tpot_s": {"1": 1}, "beyond": "hold", "limits": [limit]}},
+    )
+    result = judged(lines, tmp_path)
+    assert result.violations == []
+    assert set(result.unjudged) == {"ENDP-08", "ENDP-09", "ENDP-10"}

@@ -73,7 +73,7 @@ class EndpointJudge:
 
     Attributes:
         calls: how many were taken in by an endpoint.
-        unjudged: clauses on what the end of the run left out, with the reason.
+        unjudged: clauses that could not be judged to the end, with the reason.
     """
 
     def __init__(self, header: Header, source: str, waived: Collection[str]) -> None:
@@ -128,7 +128,11 @@ class EndpointJudge:
         silent = [name for name in self._routes if name not in stated]
         if silent and self.calls:
             reason = f"the end of the run does not state its sums of {silent[0]!r}: endpoints"
-            self.unjudged = dict.fromkeys(("ENDP-05", "ENDP-15"), reason)
+            self.unjudged |= dict.fromkeys(("ENDP-05", "ENDP-15"), reason)
+        lost = [name for name, route in self._routes.items() if route.server.lost_count]
+        if lost:
+            reason = f"an answer of {lost[0]!r} took no time and gave back: judged up to then"
+            self.unjudged |= dict.fromkeys(("ENDP-08", "ENDP-09", "ENDP-10"), reason)
         for name in stated.keys() - self._words.keys():
             self._break("ENDP-05", f"endpoint {name!r}: sums of no endpoint of the header")
 

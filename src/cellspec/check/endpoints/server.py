@@ -31,6 +31,10 @@ class Server:
         name: of its resource.
         words: of the header.
         breaks: receives each clause that is broken.
+
+    Attributes:
+        lost_count: a call ended at the instant at which it began, and gave back what it reserved,
+            before or after what else came then: from there on nobody knows the limits' levels.
     """
 
     def __init__(self, name: str, words: EndpointWords, breaks: Break) -> None:
@@ -40,9 +44,7 @@ class Server:
         self._giving = [level for level in self._levels if level.words.give_back]
         self._decoding, self._reading = Decoding(words), Reading(words)
         self._line: dict[Call, None] = {}
-        # A call ended at the instant at which it began, and gave back what it reserved, before or
-        # after what else came then: from there on nobody knows the levels of the limits.
-        self._lost_count = False
+        self.lost_count = False
         # All calls that were taken in and have not left.
         self._here: dict[Call, None] = {}
         self._t = 0.0
@@ -185,7 +187,7 @@ class Server:
             return
         self._sent = None
         call.stage = "away"
-        if not call.why and not self._lost_count:
+        if not call.why and not self.lost_count:
             text = "no outage, no full line and no limit was in its way"
             self._say("ENDP-09", call, f"it is refused: {text}")
         elif call.why != "outage":
@@ -201,7 +203,7 @@ class Server:
             self._say("ENDP-12", call, "it is taken in, in an outage")
         for place, level in enumerate(self._levels, 1):
             asked = self._asked(level, call)
-            if level.lacks(asked, t) and not self._lost_count:
+            if level.lacks(asked, t) and not self.lost_count:
                 limit = f"limit {place}, of {level.words.per_s:g} s,"
                 self._say(
                     "ENDP-08", call, f"{limit} has {level.left(t):g}, and the call takes {asked:g}"
@@ -212,14 +214,14 @@ class Server:
         """A call was refused, and perhaps it is said by what."""
         if call is self._sent:
             self._settle_sent()
-        if by is not None and by not in call.by and not self._lost_count:
+        if by is not None and by not in call.by and not self.lost_count:
             should = " or ".join(call.by) or "nothing"
             self._say("ENDP-09", call, f"it is refused by {by}, and {should} was in its way")
 
     def expect_retry_after(self, call: Call, retry_after_s: float | None) -> None:
         """Hold a Retry-After to the one that follows from what a call met when it was sent."""
         due_retry_s = call.due_retry_s
-        if self._lost_count:
+        if self.lost_count:
             return
         if (due_retry_s is None) != (retry_after_s is None) or (
             due_retry_s is not None
@@ -267,7 +269,7 @@ class Server:
         call.stage = "decode"
         self._decoding.join(call, watched=bool(self._giving))
         if self._giving and call.work * self._decoding.unit_s <= INSTANT_S:
-            self._lost_count = True
+            self.lost_count = True
 
     # A call leaves
 
