@@ -196,7 +196,8 @@ def curator(sims: Sims) -> str:
 MESSAGES = """\
 A provider that refuses says when to come back. Each line is a message of OpenAI's API that a user
 quoted in a public issue. The simulated endpoint has the limit of the message (`charge: used`), a
-first call used so much of it, and a second one asks: what does the refusal say?
+first call used so much of it, and a second one asks: what does the refusal say? Of requests a
+message may name the limit alone: then all of it is used, and one more is asked for.
 
 {table}"""
 
