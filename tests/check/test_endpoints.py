@@ -219,7 +219,7 @@ def _sums_of_another(lines: Lines) -> Lines:
     ("change", "clause", "said"),
     [
         (_without_steps_of_the_last, "ENDP-16", "was never sent"),
-        (_without_any_step, "ENDP-16", "a call of 'a' ended at 1 s and was never sent"),
+        (_without_any_step, "ENDP-16", "a[0] ended at 1 s and was never sent"),
         (_sent_before_its_start, "ENDP-16", "a[0] is on its way to an endpoint, and not in flight"),
         (_sent_after_its_end, "ENDP-16", "a[0] is on its way to an endpoint, and not in flight"),
         (_refused_before_it_is_sent, "ENDP-16", "'refused' does not follow its last step"),

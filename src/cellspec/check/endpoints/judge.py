@@ -92,8 +92,8 @@ class EndpointJudge:
             if resource in self._routes
         }
         self._resource_of = limits.column_resource
-        # A call ended at that moment that was never sent.
-        self._unsent: tuple[float, str] | None = None
+        # The end of a call that was never sent.
+        self._unsent: Event | None = None
         self.calls = 0
         self.unjudged: dict[str, str] = {}
 
@@ -101,7 +101,7 @@ class EndpointJudge:
         """Take the next event; the first clause that it shows to be broken."""
         kind, t = event.event, event.t
         if self._unsent is not None:
-            self._expect_earlier_process(event, *self._unsent)
+            self._expect_earlier_process(event, self._unsent)
         if kind == "request" or kind == "complete" or kind in _ENDS:
             route = self._route_of.get(event.column or "")
             if route is not None:
@@ -110,7 +110,7 @@ class EndpointJudge:
                     self.calls += event.request.step in ("queued", "serving")
                     route.step(event, event.request)
                 elif not route.ends(event, well=kind == "complete"):
-                    self._unsent = self._unsent or (t, event.column or "")
+                    self._unsent = self._unsent or event
             elif event.request is not None and event.request.step not in _OF_SCHEDULERS:
                 self._expect_words(event.column or "")
         elif kind == "crash":
@@ -136,13 +136,14 @@ class EndpointJudge:
         for name in stated.keys() - self._words.keys():
             self._break("ENDP-05", f"endpoint {name!r}: sums of no endpoint of the header")
 
-    def _expect_earlier_process(self, event: Event, ended_s: float, column: str) -> None:
+    def _expect_earlier_process(self, event: Event, unsent: Event) -> None:
         """Only the process that made the checkpoint of a start sends no call: it crashes at 0 s."""
         if event.event == "crash" and event.reason == "start_from":
             self._unsent = None
-        elif event.t > ended_s or event.event in ("crash", "end"):
+        elif event.t > unsent.t or event.event in ("crash", "end"):
             self._unsent = None
-            text = f"a call of {column!r} ended at {ended_s:g} s and was never sent"
+            column = unsent.column or ""
+            text = f"{_call_of(unsent).name} ended at {unsent.t:g} s and was never sent"
             self._break("ENDP-16", f"endpoint {self._resource_of[column]!r}: {text}")
 
     def _expect_words(self, column: str) -> None:
@@ -224,15 +225,9 @@ class _Route:
         return found
 
     def _new(self, event: Event) -> Call:
-        column, rows = event.column or "", event.rows
-        if event.scope is not None:
-            call = Call((column, event.scope, True), event.scope + 1, 1)
-        else:
-            assert rows is not None
-            start, stop = (rows, rows + 1) if isinstance(rows, int) else rows
-            call = Call((column, start, False), stop, stop - start)
-            self._count_range(call, 1)
+        call = _call_of(event)
         self._calls[call.key] = call
+        self._count_range(call, 1)
         return call
 
     def _forget(self, call: Call) -> None:
@@ -325,3 +320,13 @@ class _Route:
         self.server.close()
         if stated is not None:
             self.server.hold(stated, [*self._calls.values()])
+
+
+def _call_of(event: Event) -> Call:
+    """The call that an event is about, as one that nothing is known of."""
+    column, rows = event.column or "", event.rows
+    if event.scope is not None:
+        return Call((column, event.scope, True), event.scope + 1, 1)
+    assert rows is not None
+    start, stop = (rows, rows + 1) if isinstance(rows, int) else rows
+    return Call((column, start, False), stop, stop - start)
