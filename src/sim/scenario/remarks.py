@@ -36,6 +36,9 @@ def remarks(scenario: Scenario) -> list[str]:
                 "redo is not given: a call that a crash cuts off takes the same time when it runs "
                 f"again, as in column {drawn[0]!r}; redo: fresh draws it anew, redo: same does not"
             )
+    checkpoint = scenario.checkpoint
+    if checkpoint is not None and checkpoint.blocking and not checkpoint.write_s:
+        found.append("checkpoint.blocking: a write takes no time without checkpoint.write_s")
     found += _of_row_effect(scenario)
     by_text: dict[str, list[str]] = {}
     for item in scenario.latencies():

@@ -368,6 +368,15 @@ def test_a_row_effect_that_changes_nothing_is_pointed_out(
         assert note.startswith(f"note: {path}: row_effect.columns: {words}")
 
 
+@pytest.mark.parametrize("write_s", [0.0, 0.5])
+def test_writes_that_block_for_no_time_are_pointed_out(
+    write_s: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saving = {"every_rows": 5, "write_s": write_s, "blocking": True}
+    _, err = run(write(tmp_path, CONSTANT, checkpoint=saving), capsys)
+    assert ("checkpoint.blocking: a write takes no time without" in err) == (write_s == 0)
+
+
 def test_gaps_of_requests_that_failed_are_pointed_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
