@@ -377,8 +377,10 @@ class Checker:
             column = graph.rules.index[action.column]
             if event.resource != self._resource_of[column]:
                 self._refuse_resource(event, column)
-        if event.event == "request":
-            self._expect_call(action)
+        if event.request is not None:
+            # The steps after it follow from it.
+            if event.request.step == "sent":
+                self._expect_call(action)
             self._ask_endpoints(event)
             return
         try:

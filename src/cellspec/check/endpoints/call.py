@@ -11,9 +11,9 @@ __all__ = ["Call", "Key", "Stage"]
 Key = tuple[str, int, bool]
 """Column, row or scope, and whether it is a barrier node."""
 
-Stage = Literal["away", "sent", "line", "prefill", "decode", "over"]
-"""Not at the server; sent, with no answer so far; in its line; its prompt is read; it decodes; it
-has left, and its last value is to come."""
+Stage = Literal["away", "sent", "turned", "line", "prefill", "decode", "over"]
+"""Not at the server; sent, with no answer so far; turned away, which its client has not heard; in
+the server's line; its prompt is read; it decodes; it has left, and its last value is to come."""
 
 
 @dataclass(eq=False, slots=True)
@@ -36,7 +36,6 @@ class Call:
         due_retry_s: the Retry-After that it was to get then; None for none.
         back_s: it may not be sent again before.
         limit_then: of the throttle, when it was sent.
-        unheard: it was sent, and its client has heard nothing of that so far.
         out: it counts for the throttle.
     """
 
@@ -59,7 +58,6 @@ class Call:
     due_retry_s: float | None = None
     back_s: float = -math.inf
     limit_then: float = 0.0
-    unheard: bool = False
     out: bool = False
 
     @property

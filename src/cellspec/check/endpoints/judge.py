@@ -27,10 +27,11 @@ _AFTER: Mapping[str, tuple[Stage, ...]] = {
     "serving": ("sent", "line"),
     "decoding": ("prefill",),
     "turned_away": ("sent",),
-    "refused": ("away", "sent"),
+    # Who is refused hears of it once, and goes out again after that.
+    "refused": ("sent", "turned"),
     "lost": ("line", "prefill", "decode"),
     # Said again where a scheduler holds up its end.
-    "answered": ("away", "sent", "line", "prefill", "decode", "over"),
+    "answered": ("away", "sent", "turned", "line", "prefill", "decode", "over"),
 }
 """By step, where its call may be before it."""
 
@@ -174,10 +175,7 @@ class _Route:
         t, call = event.t, self._call(event)
         if step.step == "entered":
             return
-        stage, unheard = ("away", False) if call is None else (call.stage, call.unheard)
-        # Who was refused is told of it once, and goes out again after that.
-        in_turn = unheard is (step.step == "refused") or step.step not in ("sent", "refused")
-        if stage not in _AFTER[step.step] or not in_turn:
+        if (call.stage if call is not None else "away") not in _AFTER[step.step]:
             text = f"{step.step!r} does not follow its last step"
             where = "" if call is None else f"{call.name}: "
             self._breaks("ENDP-16", f"endpoint {self._name!r}: {where}{text}")
@@ -242,7 +240,6 @@ class _Route:
     # What its client does
 
     def _sent(self, call: Call, step: RequestStep, t: float) -> None:
-        call.unheard = True
         call.prompt, call.output = step.prompt_tokens or 0.0, step.output_tokens or 0.0
         call.reserved = call.output if step.reserved_tokens is None else step.reserved_tokens
         call.work = call.output if step.work is None else step.work
@@ -263,8 +260,8 @@ class _Route:
 
     def _refused(self, call: Call, step: RequestStep, t: float) -> None:
         """A client learns that a call was refused."""
-        call.unheard = False
         self.server.refused(call, step.by)
+        call.stage = "away"
         self.server.expect_retry_after(call, step.retry_after_s)
         allowed = self._allowed
         if allowed is None:

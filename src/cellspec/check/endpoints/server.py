@@ -186,7 +186,7 @@ class Server:
         if call is None:
             return
         self._sent = None
-        call.stage = "away"
+        call.stage = "turned"
         if not call.why and not self.lost_count:
             text = "no outage, no full line and no limit was in its way"
             self._say("ENDP-09", call, f"it is refused: {text}")
