@@ -47,13 +47,16 @@ class CrashSchedule:
     Random crashes with a count come one cause after the other; those without, all the time, each
     cause for itself. Both are counted from the start, or a resume, of a process.
 
+    Args:
+        plan: the crashes.
+        spent: receives those at an event or a time whose moment came: the field, its value, and
+            whether it struck; another crash may have come at that moment.
+
     Attributes:
         event: after which the next one strikes; None if none does.
-        spent: those at an event or a time whose moment came: the field, its value, and whether it
-            struck; another crash may have come at that moment.
     """
 
-    def __init__(self, plan: RunPlan) -> None:
+    def __init__(self, plan: RunPlan, spent: list[tuple[str, float, bool]]) -> None:
         self._events = iter(sorted(c.at_event for c in plan.crashes if c.at_event is not None))
         self._times = sorted(c.at_time_s for c in plan.crashes if c.at_time_s is not None)
         at_random = [(c.mean_s, c.count) for c in plan.crashes if c.mean_s is not None]
@@ -65,7 +68,7 @@ class CrashSchedule:
         self._next_s = math.inf
         self._reached_s = -math.inf
         self.event = next(self._events, None)
-        self.spent: list[tuple[str, float, bool]] = []
+        self._spent = spent
 
     @property
     def next_s(self) -> float:
@@ -98,12 +101,12 @@ class CrashSchedule:
         was_due = self._reached_s == self._next_s
         strikes = not was_due
         while self.event is not None and self.event <= events:
-            self.spent.append(("at_event", self.event, strikes))
+            self._spent.append(("at_event", self.event, strikes))
             self.event, strikes = next(self._events, None), False
         strikes = was_due
         while self._times and self._times[0] <= now_s:
             t = self._times.pop(0)
-            self.spent.append(("at_time_s", t, strikes and t == self._next_s))
+            self._spent.append(("at_time_s", t, strikes and t == self._next_s))
             strikes = False
         if self._counted_s <= now_s:
             self._counted[-1][1] -= 1

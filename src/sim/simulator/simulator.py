@@ -119,8 +119,7 @@ class Simulator:
         self._blocks = plan.checkpoint is not None and plan.checkpoint.blocking
         self._judges_idleness = self.machine.state.judges_idleness
         self.choose = choose or SeededChoice(plan.seed)
-        self._crashes = CrashSchedule(plan)
-        self.outcome.spent_crashes = self._crashes.spent
+        self._crashes = CrashSchedule(plan, self.outcome.spent_crashes)
         self._next_claim = ClaimSchedule(self.state)
         self._on_resume = on_resume
         found = plan.start_from or self.machine.durable_claim

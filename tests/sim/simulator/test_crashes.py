@@ -73,7 +73,8 @@ def test_a_cell_under_crashes_takes_as_long_as_the_formula_says() -> None:
 
 def test_several_causes_crash_as_often_as_their_rates_add_up_to() -> None:
     schedule = CrashSchedule(
-        RunPlan(crashes=[CrashPlan(mean_s=8.0), CrashPlan(mean_s=8.0), CrashPlan(mean_s=4.0)])
+        RunPlan(crashes=[CrashPlan(mean_s=8.0), CrashPlan(mean_s=8.0), CrashPlan(mean_s=4.0)]),
+        [],
     )
     times = [schedule.next_time(100.0) or 0.0 for _ in range(4000)]
     # The mean of 4,000 exponential times of 2 s is known to 1.6 %.
