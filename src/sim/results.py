@@ -7,7 +7,7 @@ bytes. `sim.figures` defines each figure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import TYPE_CHECKING
@@ -358,12 +358,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         cost=tidy(sum(item.cost for item in outcome.endpoints))
         if outcome.binding is not None
         else None,
-        binding=None
-        if outcome.binding is None
-        else tuple(
-            BindingFigures(name, ratio(seconds, makespan))
-            for name, seconds in outcome.binding.items()
-        ),
+        binding=None if outcome.binding is None else _binding(outcome.binding, makespan),
         by_endpoint=tuple(
             _endpoint(item, makespan, plans.get(item.name)) for item in outcome.endpoints
         ),
@@ -386,6 +381,12 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
             for line in item.bill
         ),
     )
+
+
+def _binding(seconds_of: Mapping[str, float], makespan_s: float) -> tuple[BindingFigures, ...]:
+    """What held the run up; the most first, and of shares that are printed alike by name."""
+    found = [BindingFigures(name, ratio(s, makespan_s)) for name, s in seconds_of.items()]
+    return tuple(sorted(found, key=lambda item: (-(item.share or 0.0), item.binding)))
 
 
 def _endpoint(

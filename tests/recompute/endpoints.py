@@ -332,8 +332,10 @@ def _binding(
         add("runs", [(incarnation.start_s, incarnation.end_s)])
     sums = _sweep(changes, holders)
     makespan = history.incarnations[-1].end_s
-    shares = sorted(((-seconds, name) for name, seconds in sums.items() if seconds > 0))
-    return [{"binding": name, "share": -seconds / makespan} for seconds, name in shares]
+    shares = [(name, seconds / makespan) for name, seconds in sums.items() if seconds > 0]
+    # Shares that are printed alike, to twelve digits, are in the order of their names.
+    shares.sort(key=lambda item: (-float(f"{item[1]:.12g}"), item[0]))
+    return [{"binding": name, "share": share} for name, share in shares]
 
 
 def _sweep(changes: list[tuple[float, str, int]], holders: list[_Holder]) -> dict[str, float]:

@@ -548,6 +548,16 @@ def test_a_call_that_was_refused_waits_for_what_refused_it(
     assert found == f"binding: {line}"
 
 
+def test_shares_that_are_printed_alike_are_in_the_order_of_names(tmp_path: Path) -> None:
+    scenario = load(tmp_path)
+    outcome = Simulator(scenario.graph(), scenario.latency_source(), run_plan(scenario)).run()
+    assert 0.1 + 0.2 > 0.3
+    outcome.binding = {"pipeline": 0.1, "outage x": 0.1 + 0.2, "checkpoint": 0.3, "workers": 1.0}
+    found = summarise(scenario, outcome, checked=True).binding
+    assert found is not None
+    assert [item.binding for item in found] == ["workers", "checkpoint", "outage x", "pipeline"]
+
+
 def test_a_result_without_endpoints_has_none_of_their_fields(tmp_path: Path) -> None:
     found = json.loads(render_json(figures(load(tmp_path))))
     assert list(found)[-1] == "notes"

@@ -173,13 +173,13 @@ class Binding:
             yield group
 
     def seconds(self) -> Mapping[str, float]:
-        """By what held it up, the seconds; the most first, and of the same by name."""
+        """By what held it up, the seconds, in no order that means anything."""
         found = dict(self._seconds)
         incarnations = self._state.outcome.incarnations
         gaps = sum(after.start_s - before.end_s for before, after in pairwise(incarnations))
         if gaps:
             found[RESTART] = gaps
-        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+        return found
 
 
 def _before(heap: Sequence[tuple[float, NodeKey]], end: float) -> list[tuple[float, NodeKey]]:
