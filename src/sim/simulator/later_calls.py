@@ -32,7 +32,7 @@ LAST = 16
 """Later calls than this one are drawn each for itself."""
 
 _KEPT = 1 << 23
-"""So many calls are kept, of 8 bytes each."""
+"""So many calls are kept, of 8 bytes each; those of older parts are drawn each for itself too."""
 
 _Part: TypeAlias = "tuple[array[int], array[float]]"
 """By row of a part, how many calls come before its own; and two zeros, then the calls by row."""
@@ -60,8 +60,8 @@ class LaterCalls:
 
     def __init__(self, latency: InBlocks, outcomes: CallOutcomes, rows: int) -> None:
         self._latency, self._outcomes, self._rows = latency, outcomes, rows
-        # All that is kept, the oldest first: parts of a column, and the number of one.
-        self._kept: deque[tuple[dict[int, _Part], int]] = deque()
+        # All that is kept, the oldest first: parts of a column, those forgotten, the number of one.
+        self._kept: deque[tuple[dict[int, _Part], set[int], int]] = deque()
         self._room = _KEPT
 
     def of(self, column: int, one: Callable[[int, int], float]) -> Callable[[int, int], float]:
@@ -72,6 +72,7 @@ class LaterCalls:
             one: the same, asked for by itself.
         """
         parts: dict[int, _Part] = {}
+        forgotten: set[int] = set()
 
         def get(row: int, call: int) -> float:
             if call > LAST:
@@ -79,19 +80,25 @@ class LaterCalls:
             try:
                 starts, times = parts[row >> _SHIFT]
             except KeyError:
-                starts, times = self._keep(column, row >> _SHIFT, parts)
+                # Of what is old, few calls are left to be made.
+                if row >> _SHIFT in forgotten:
+                    return one(row, call)
+                starts, times = self._keep(column, row >> _SHIFT, parts, forgotten)
             return times[starts[row & _MASK] + call]
 
         return get
 
-    def _keep(self, column: int, number: int, parts: dict[int, _Part]) -> _Part:
+    def _keep(
+        self, column: int, number: int, parts: dict[int, _Part], forgotten: set[int]
+    ) -> _Part:
         """Draw a part, and forget the oldest while too much is kept."""
         found = parts[number] = self._draw(column, number << _SHIFT)
-        self._kept.append((parts, number))
+        self._kept.append((parts, forgotten, number))
         self._room -= len(found[1])
         while self._room < 0 and len(self._kept) > 1:
-            others, oldest = self._kept.popleft()
+            others, gone, oldest = self._kept.popleft()
             self._room += len(others.pop(oldest)[1])
+            gone.add(oldest)
         return found
 
     def _draw(self, column: int, first: int) -> _Part:

@@ -256,13 +256,16 @@ def run_plain(
                         request.prompt_tokens, request.work, _ = tokens_of[column](row)
                     join(request, t)
                     continue
-                seconds = readers[column](row)
-                if seconds <= 0.0 and fails:
+                if not fails:
+                    seconds = readers[column](row)
+                else:
                     # As `Starts.look_closer`, inlined.
                     call = 1 + tried[column][row]
-                    if call > MANY and failing is not None:
-                        call = 1 + failing.tries.of((column, row))
-                    if call > 1:
+                    if call == 1:
+                        seconds = readers[column](row)
+                    else:
+                        if call > MANY and failing is not None:
+                            call = 1 + failing.tries.of((column, row))
                         seconds = later[column](row, call)
                         if flags[row] and (until := rested.pop((column, row), 0.0)):
                             # As `Timings.held`, inlined.

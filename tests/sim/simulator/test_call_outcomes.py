@@ -95,11 +95,12 @@ def test_the_sign_of_a_call_s_time_says_whether_it_fails() -> None:
         assert most > 20
 
 
-def test_later_calls_that_were_forgotten_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_calls_that_were_forgotten_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     latency = LatencySource(7, [ColumnLatency("a", Exponential(mean_s=1.0))], 20_000)
     outcomes = DrawnOutcomes(7, [ColumnRates(backpressure=0.9)])
     rows = [row for row in range(20_000) if outcomes.of_cell(0, row, 1) is not None]
-    wanted = [CallTimes(latency, outcomes, 20_000, 1).later[0](row, 2) for row in rows]
+    many = CallTimes(latency, outcomes, 20_000, 1).later[0]
+    wanted = [many(row, 2) for row in rows]
     monkeypatch.setattr(later_calls, "_KEPT", 50_000)
     few = CallTimes(latency, outcomes, 20_000, 1).later[0]
     assert [few(row, 2) for row in rows] == [few(row, 2) for row in rows] == wanted
