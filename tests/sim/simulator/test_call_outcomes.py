@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from cellspec.machine.actions import Failure
 from sim.draws import unit
 from sim.scenario.distributions import Constant, Exponential
 from sim.scenario.sampler import ColumnLatency, LatencySource
+from sim.scenario.scenario import Scenario
+from sim.simulation import make_simulator
 from sim.simulator import later_calls
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.call_times import CallTimes
@@ -104,3 +107,28 @@ def test_later_calls_that_were_forgotten_are_the_same(monkeypatch: pytest.Monkey
     monkeypatch.setattr(later_calls, "_KEPT", 50_000)
     few = CallTimes(latency, outcomes, 20_000, 1).later[0]
     assert [few(row, 2) for row in rows] == [few(row, 2) for row in rows] == wanted
+
+
+def test_later_calls_of_a_large_run_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, int, int]] = []
+    inner = LatencySource.of_rows
+
+    def of_rows(self: LatencySource, column: int, rows: Any, attempt: int) -> Any:
+        if attempt > 1:
+            drawn.append((column, attempt, int(rows[0]) // 4096))
+        return inner(self, column, rows, attempt)
+
+    monkeypatch.setattr(LatencySource, "of_rows", of_rows)
+    data: dict[str, Any] = {
+        "name": "large",
+        "rows": 50_000,
+        "seed": 1,
+        "columns": [{"name": "a", "latency": {"model": "exponential", "mean_s": 1.0}}],
+        "limits": {"workers": 64},
+        "failures": {"default": {"back_pressure": 0.5}, "backoff": {"first_s": 0.5, "factor": 1}},
+    }
+    data["columns"][0]["traits"] = ["START", "ROW_STREAMABLE"]
+    outcome = make_simulator(Scenario.model_validate(data), None).run()
+    # All rows are under way at once, and each is come back to again and again.
+    assert sum(outcome.calls) > 95_000
+    assert len(drawn) == len(set(drawn)) > 100
