@@ -30,6 +30,8 @@ TRACKER_ROWS = (1_000, 2_000, 4_000, 8_000)
 NAIVE_ROWS = (125, 250, 500)
 SCALE_ROWS = {10_000: 5, 100_000: 3, 1_000_000: 1}
 """Sizes, and how many processes measure each."""
+SCALED = ("row-first", "fifo", "50 % refusals")
+"""What is measured at each size: policies of a plain run, and kinds of runs."""
 CHECKPOINT_ROWS = (1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -46,16 +48,16 @@ def run_part(arguments: Sequence[str]) -> Any:
         return tracking.measure_checkpoints(CHECKPOINT_ROWS, int(numbers[0]))
     if name in ("traces", "check", "trace-file"):
         return run_trace_part(name, numbers)
-    from tests.benchmarks import simulating
+    from tests.benchmarks import kinds, simulating
 
     if name == "cells":
         return simulating.measure_cells(int(numbers[0]), int(numbers[1]))
     if name == "kinds":
-        from tests.benchmarks import kinds
-
         return kinds.measure_kinds(int(numbers[0]), int(numbers[1]))
     if name == "million":
         return simulating.measure_million()
+    if numbers[1] in kinds.KINDS:
+        return kinds.measure_kind_scale(int(numbers[0]), numbers[1])
     policy = next(known for known in simulating.POLICIES if known == numbers[1])
     return simulating.measure_scale(int(numbers[0]), policy)
 
@@ -109,12 +111,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     data["traces"] = child("traces", "2000", rounds)
     data["check"] = child("check", "5000" if arguments.quick else "50000")
     data["scale"] = []
-    for policy in ("row-first", "fifo"):
+    for what in SCALED:
         for rows, times in SCALE_ROWS.items():
             if arguments.quick and rows >= 1_000_000:
                 continue
-            progress(f"{rows:,} rows, {policy}")
-            runs = [child("scale", str(rows), policy) for _ in range(times)]
+            progress(f"{rows:,} rows, {what}")
+            runs = [child("scale", str(rows), what) for _ in range(times)]
             data["scale"].append(sorted(runs, key=lambda run: float(run["us"]))[times // 2])
     progress("a million rows, a barrier, a crash and a resume")
     data["million"] = None if arguments.quick else child("million")

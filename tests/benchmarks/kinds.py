@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from sim.scenario.scenario import Scenario
 from sim.simulation import make_simulator
 from sim.simulator.outcome import Outcome
-from tests.benchmarks.simulating import UNIT, WORKERS, bare_event
+from tests.benchmarks.simulating import UNIT, WORKERS, bare_event, measure_growth
 from tests.benchmarks.timing import interleave, seconds
 
-__all__ = ["KINDS", "Kind", "measure_kinds"]
+__all__ = ["KINDS", "Kind", "measure_kind_scale", "measure_kinds"]
 
 COLUMNS = 10
 
@@ -136,6 +136,18 @@ def _run(kind: Kind, rows: int, counts: dict[str, int], name: str) -> Callable[[
         return took_s * 1e6
 
     return measure
+
+
+def measure_kind_scale(rows: int, name: str, unit_tasks: int = 100_000) -> dict[str, Any]:
+    """One run of a kind, for a process of its own: time of each, and memory by cell."""
+    kind = KINDS[name]
+    return measure_growth(
+        name,
+        lambda n: make_simulator(kind.scenario(n), None),
+        rows,
+        unit_tasks,
+        lambda outcome: kind.number(outcome, rows),
+    )
 
 
 def measure_kinds(rows: int, rounds: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from cellspec.machine.machine import Limits
 from sim.policies import Policy
 from sim.scenario.distributions import Exponential
 from sim.scenario.sampler import ColumnLatency, LatencySource
+from sim.simulator.outcome import Outcome
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.simulator import Simulator
 from tests.benchmarks.graphs import SHAPES, chain
@@ -116,21 +117,32 @@ def measure_cells(rows: int, rounds: int) -> dict[str, Any]:
 
 def measure_scale(rows: int, policy: Policy, unit_tasks: int = 100_000) -> dict[str, Any]:
     """One checked run of `rows` × 10, for a process of its own: time and memory per cell."""
+    return measure_growth(policy, lambda n: simulator(chain(n), policy), rows, unit_tasks)
+
+
+def measure_growth(
+    what: str,
+    make: Callable[[int], Simulator],
+    rows: int,
+    unit_tasks: int,
+    number: Callable[[Outcome], int] | None = None,
+) -> dict[str, Any]:
+    """Time and memory of one run, for a process of its own; time by cell, or by what is counted."""
     # Everything that is loaded lazily is loaded before memory is read for the first time.
-    simulator(chain(64), policy).run()
-    graph = chain(rows)
+    make(64).run()
     before = memory("VmRSS")
-    run = simulator(graph, policy)
+    run = make(rows)
     wall_s = seconds(run.run)
     peak = memory("VmHWM")
     units = sorted(bare_event(unit_tasks) for _ in range(3))
-    cells = rows * graph.num_columns
+    cells = rows * run.graph.num_columns
+    us = wall_s / (cells if number is None else number(run.outcome)) * 1e6
     return {
         "rows": rows,
-        "policy": policy,
+        "policy": what,
         "wall_s": wall_s,
-        "us": wall_s / cells * 1e6,
-        "ratio": wall_s / cells * 1e6 / units[1],
+        "us": us,
+        "ratio": us / units[1],
         "imports_bytes": before,
         "peak_bytes": peak,
         "bytes_per_cell": (peak - before) / cells,

@@ -33,7 +33,8 @@ def data() -> dict[str, Any]:
             simulating.measure_scale(rows, policy, 200)
             for policy in ("row-first", "fifo")
             for rows in (50, 100)
-        ],
+        ]
+        + [kinds.measure_kind_scale(rows, "50 % refusals", 200) for rows in (50, 100)],
         "million": simulating.measure_crash(60),
         "traces": tracing.measure_traces(10, 1),
         "check": tracing.measure_check(20),
