@@ -75,6 +75,15 @@ def serves_one_more(plan: EndpointPlan, *arguments: Any, **named: Any) -> Server
     return Server(plan, *arguments, **named)
 
 
+@mutant("one place is left free, for a call that may be urgent", "sim.simulator.routes.Server")
+def serves_one_less(plan: EndpointPlan, *arguments: Any, **named: Any) -> Server:
+    most = plan.max_in_flight
+    # Of a server that refuses, the line would be full too early.
+    if most is not None and most > 1 and plan.queue is None:
+        plan = replace(plan, max_in_flight=most - 1)
+    return Server(plan, *arguments, **named)
+
+
 @mutant("room is asked for the prompt, and taken for the answer too", f"{_SERVER}.Memory")
 class AsksForThePrompt(Memory):
     def fits(self, request: Request) -> bool:

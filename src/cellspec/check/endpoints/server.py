@@ -74,6 +74,8 @@ class Server:
             return
         if passed > INSTANT_S:
             self.close()
+            if self._line and self._words.cold_start is None:
+                self._expect_full(next(iter(self._line)))
             while self._takes and self._takes[0] < t - INSTANT_S:
                 self._expect_taken(self._takes.pop(0))
         self._line_s += len(self._line) * passed
@@ -109,6 +111,16 @@ class Server:
             if before in self._line:
                 self._say("ENDP-03", call, f"{before.name} came before it, and is in line")
         self._overtaken.clear()
+
+    def _expect_full(self, first: Call) -> None:
+        """Time passes, in which a call is the first in line."""
+        most, room = self._words.max_in_flight, self._words.kv_tokens
+        if most is not None and self.in_flight >= most:
+            return
+        if room is not None and self._held + first.held > room * (1 - ROUNDING):
+            return
+        text = f"it waits in line from {self._t:g} s on, and {self.in_flight} are served"
+        self._say("ENDP-17", first, text if most is None else f"{text} of {most} that may be")
 
     def _expect_taken(self, begins_s: float) -> None:
         """An outage began that takes all that was here."""
