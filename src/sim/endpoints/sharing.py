@@ -140,7 +140,7 @@ class Sharing:
 
     def add(self, request: Request, t: float) -> None:
         """A call joins at time t in seconds: its answer begins."""
-        if self.due_s <= t + SAME_S and self._on_overdue is not None:
+        if not self._waking and self.due_s <= t + SAME_S and self._on_overdue is not None:
             self._on_overdue(t)
         running = self.running
         if t > self.counted_s:
@@ -257,12 +257,13 @@ class Sharing:
         if self._v > REBASED_AT and self.joined - self._rebased > len(self._heap):
             self._rebase()
         heap, running = self._heap, self.running
-        if running != self._ran or self._stalls or heap[0][1] != heap[0][2].ticket:
+        # While some run the heap has an end at least.
+        end, ticket, request = heap[0] if running else (INF, 0, None)
+        if request is None or running != self._ran or self._stalls or ticket != request.ticket:
             self._waking = False
             self._change(t)
             return None
         # As many run as before, so that nothing has changed but who is the next.
-        end, ticket, request = heap[0]
         at_s, v, unit_s = self._at_s, self._v, self._unit_s
         due_s = at_s + (end - v) * unit_s
         delay = due_s - t if due_s > t else 0.0

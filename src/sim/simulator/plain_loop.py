@@ -102,12 +102,16 @@ def run_plain(
     open_before, taken_over = [*open_cells], [0] * len(open_cells)
     calls, behind, watch = outcome.calls, [0] * len(cells), env.watch
     waiting, line, binds, bound_s = when_busy or WhenBusy([0], 0, "", {})
+    # It is one sum, which is here as long as nobody else adds to it.
+    busy_bound_s = bound_s.get(binds, 0.0)
     columns = range(len(cells))
     joins: list[Any] = [bare[c].join if c in bare else None for c in columns]
     tokens_of: list[Any] = [bare[c].tokens_of[c] if c in bare else None for c in columns]
+    has_tokens = any(tokens_of)
     # Whose next end, at `next_s`, is the next event of all; it has no place in the queue.
     sharing: Taken | None = None
-    next_s, is_busy = math.inf, False
+    next_s = never_s = math.inf
+    is_busy = False
     seen, due_cells = state.rows_seen, claims.cells
     t, done, furthest, unflushed = env.now, state.done, state.furthest, FLUSHED_EVERY - 1
     try:
@@ -118,7 +122,10 @@ def run_plain(
                 # It stays in the heap until another takes its place: half the work of two steps.
                 t, _, task, column, row, number = queue[0]
                 if watch is not None and t > env.now:
+                    if busy_bound_s:
+                        bound_s[binds] = busy_bound_s
                     watch(t - env.now)
+                    busy_bound_s = bound_s.get(binds, 0.0)
                 if column >= 0:
                     put = replace
                 elif task.__class__ is kind and task.details is None:
@@ -140,24 +147,26 @@ def run_plain(
                 # Of all that is to come, the end of a call at its endpoint is the next.
                 if watch is not None and next_s > t:
                     if is_busy and waiting[line]:
-                        bound_s[binds] += next_s - t
+                        busy_bound_s += next_s - t
                     else:
+                        if busy_bound_s:
+                            bound_s[binds] = busy_bound_s
                         watch(next_s - t)
+                        busy_bound_s = bound_s.get(binds, 0.0)
                 t = next_s
             if sharing is not None:
-                if request is None or request.call.column < 0:
+                if request is None or (task := request.call).column < 0:
                     if request is not None:
                         env.now, state.done, state.furthest = t, done, furthest
-                        bare[~request.call.column].end(request, t)
+                        bare[~task.column].end(request, t)
                         sharing.resume(t)
                     done, furthest, sharing = state.done, state.furthest, None
                     seen, due_cells = state.rows_seen, claims.cells
                     continue
-                task = request.call
                 column, row = task.column, task.row
                 number = column * rows + row
                 put = put_again
-                if tokens_of[column] is not None:
+                if has_tokens and tokens_of[column] is not None:
                     bare[column].pay_tokens(column, request)
                 busy_s[column] += t - task.start_s
                 behind[column] += 1
@@ -250,7 +259,7 @@ def run_plain(
                     request = task.request
                     if request is None:
                         request = task.request = Request(task)
-                    if tokens_of[column] is None:
+                    if not has_tokens or tokens_of[column] is None:
                         request.work = readers[column](row)
                     else:
                         request.prompt_tokens, request.work, _ = tokens_of[column](row)
@@ -290,13 +299,15 @@ def run_plain(
                 follow(t)
                 seen, due_cells = state.rows_seen, claims.cells
             if sharing is not None:
-                request = sharing.take_next(t, queue[0][0] if queue else math.inf)
+                request = sharing.take_next(t, queue[0][0] if queue else never_s)
                 if request is None:
                     sharing = None
                 else:
                     next_s = sharing.counted_s
         state.done, state.furthest = done, furthest
     finally:
+        if busy_bound_s:
+            bound_s[binds] = busy_bound_s
         running = [item for item in queue if item[3] >= 0]
         for at_s, _, task, column, row, number in running:
             task.column, task.row, task.ends_s = column, row, at_s
