@@ -100,7 +100,7 @@ def run_plain(
     begun, begun_s, sampled = begun_cells.append, timings.begun_s.append, SAMPLED
     busy_s, works, emissions, log = outcome.busy_s, state.works, state.emissions, state.log.append
     open_before, taken_over = [*open_cells], [0] * len(open_cells)
-    calls, behind, watch = outcome.calls, [0] * len(cells), env.watch
+    watch = env.watch
     waiting, line, binds, bound_s = when_busy or WhenBusy([0], 0, "", {})
     # It is one sum, which is here as long as nobody else adds to it.
     busy_bound_s = bound_s.get(binds, 0.0)
@@ -169,7 +169,6 @@ def run_plain(
                 if has_tokens and tokens_of[column] is not None:
                     bare[column].pay_tokens(column, request)
                 busy_s[column] += t - task.start_s
-                behind[column] += 1
             env.now = t
             if timed:
                 at(t)
@@ -249,16 +248,16 @@ def run_plain(
                     begun_s(t)
                 join = joins[column]
                 if join is not None:
-                    if put is push:
-                        task = spare.pop() if spare else starts.new_task()
-                    elif put is replace:
-                        pop(queue)
+                    if put is not put_again:
+                        if put is push:
+                            task = spare.pop() if spare else starts.new_task()
+                        else:
+                            pop(queue)
+                        task.ends_s, request = NEVER, task.request
+                        if request is None:
+                            request = task.request = Request(task)
                     put = push
-                    calls[column] += 1
-                    task.column, task.row, task.start_s, task.ends_s = column, row, t, NEVER
-                    request = task.request
-                    if request is None:
-                        request = task.request = Request(task)
+                    task.column, task.row, task.start_s = column, row, t
                     if not has_tokens or tokens_of[column] is None:
                         request.work = readers[column](row)
                     else:
@@ -315,12 +314,16 @@ def run_plain(
                 task.details = failing.call(-number)
         for column, rule in enumerate(state.rules.columns):
             # Output of barriers is no call, and is counted where it is given.
+            if rule.is_barrier:
+                continue
+            gave = open_before[column] - open_cells[column]
             if column in bare:
-                tally.made[column] += behind[column]
-                bare[column].pay_calls(column, behind[column])
-            elif not rule.is_barrier:
+                # All that began have ended, once each; who ended with others is paid already.
+                bare[column].pay_calls(column, gave - tally.made[column])
+                tally.made[column] = outcome.calls[column] = gave
+            else:
                 # Cells of rows that are dropped are not open any more either.
-                gave = made[column] if fails else open_before[column] - open_cells[column]
+                gave = made[column] if fails else gave
                 tally.made[column] += gave
                 outcome.calls[column] += gave + unmade[column] - taken_over[column]
         for item in running:
