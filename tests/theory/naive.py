@@ -114,18 +114,18 @@ class TooOften(Exception):  # noqa: N818 - the end of a run that this program do
 class Clock:
     """Time, and what is to be done later: of one instant, what was set up first goes first.
 
-    If it is `last_first`, what was set up last does, and times that but for `BLURRED_S` are one
-    instant are one.
+    If it is `blurred`, times that but for `BLURRED_S` are one instant are one; if it is
+    `last_first`, what was set up last goes first.
     """
 
-    def __init__(self, last_first: bool) -> None:
+    def __init__(self, *, blurred: bool, last_first: bool) -> None:
         self.now = 0.0
-        self._last_first = last_first
+        self._blurred = blurred
         self._order = itertools.count(0, -1 if last_first else 1)
         self._due: list[tuple[float, int, float, Callable[[], None]]] = []
 
     def at(self, t: float, action: Callable[[], None]) -> None:
-        place = round(t / BLURRED_S) if self._last_first else t
+        place = round(t / BLURRED_S) if self._blurred else t
         heapq.heappush(self._due, (place, next(self._order), t, action))
 
     def next_s(self) -> float:
@@ -504,12 +504,13 @@ class Naive:
 
     Args:
         data: the scenario, as a file has it.
-        last_first: of one instant, what was set up last goes first: a run that differs by that
+        blurred: times that but for rounding are one instant are one.
+        last_first: of one instant, what was set up last goes first. A run that differs by either
             depends on an order that no convention fixes.
     """
 
-    def __init__(self, data: Data, *, last_first: bool = False) -> None:
-        self.data, self.clock = data, Clock(last_first)
+    def __init__(self, data: Data, *, blurred: bool = False, last_first: bool = False) -> None:
+        self.data, self.clock = data, Clock(blurred=blurred, last_first=last_first)
         limits = data["limits"]
         self.resources: dict[str, int] = dict(limits.get("resources", {}))
         self.workers: int = limits["workers"]
@@ -678,6 +679,6 @@ class Naive:
         return float(model["value"] if "value" in model else model["value_s"])
 
 
-def simulate(data: Data, *, last_first: bool = False) -> Run:
+def simulate(data: Data, *, blurred: bool = False, last_first: bool = False) -> Run:
     """A run of a scenario, to its end."""
-    return Naive(data, last_first=last_first).run()
+    return Naive(data, blurred=blurred, last_first=last_first).run()

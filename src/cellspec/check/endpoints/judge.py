@@ -73,7 +73,6 @@ class EndpointJudge:
         waived: clauses not to judge.
 
     Attributes:
-        calls: how many were taken in by an endpoint.
         unjudged: clauses that could not be judged to the end, with the reason.
     """
 
@@ -95,8 +94,12 @@ class EndpointJudge:
         self._resource_of = limits.column_resource
         # The end of a call that was never sent.
         self._unsent: Event | None = None
-        self.calls = 0
         self.unjudged: dict[str, str] = {}
+
+    @property
+    def calls(self) -> int:
+        """How many were taken in by an endpoint."""
+        return sum(route.server.accepted for route in self._routes.values())
 
     def feed(self, event: Event) -> Breach | None:
         """Take the next event; the first clause that it shows to be broken."""
@@ -108,7 +111,6 @@ class EndpointJudge:
             if route is not None:
                 route.server.at(t)
                 if event.request is not None:
-                    self.calls += event.request.step in ("queued", "serving")
                     route.step(event, event.request)
                 elif not route.ends(event, well=kind == "complete"):
                     self._unsent = self._unsent or event

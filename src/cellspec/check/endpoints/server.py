@@ -33,6 +33,7 @@ class Server:
         breaks: receives each clause that is broken.
 
     Attributes:
+        accepted: how many calls were taken in.
         lost_count: a call ended at the instant at which it began, and gave back what it reserved,
             before or after what else came then: from there on nobody knows the limits' levels.
     """
@@ -45,6 +46,7 @@ class Server:
         self._decoding, self._reading = Decoding(words), Reading(words)
         self._line: dict[Call, None] = {}
         self.lost_count = False
+        self.accepted = 0
         # All calls that were taken in and have not left.
         self._here: dict[Call, None] = {}
         self._t = 0.0
@@ -209,6 +211,7 @@ class Server:
 
     def _accept(self, call: Call, t: float) -> None:
         self._sent = None
+        self.accepted += 1
         self._here[call] = None
         call.joined_s, call.returned = t, False
         if call.why == "outage":
