@@ -80,8 +80,8 @@ def _cell_budgets(data: Data) -> list[Budget]:
 _PLAIN = (
     "Clock, completion, settling and dispatch are one loop. In it the judge of time, the end, the "
     "start, the queue and the latency of a cell are a call each: inlined, they would be rules "
-    "stated twice. A sixth of the time goes to the sample whose waits and ages are shown, an "
-    "eleventh to the judge of time, a twelfth to latencies, a twentieth to the fingerprint"
+    "stated twice. Beside these, time goes to the sample whose waits and ages are shown, and to "
+    "the fingerprint"
 )
 _RESOURCES = (
     "As a plain cell; and each resource has a queue, whose nodes have stamps, a heap holds the "

@@ -21,6 +21,13 @@ from tests.recompute.runner import run
 Lines = list[dict[str, Any]]
 
 
+def test_each_call_that_an_endpoint_took_in_is_counted_once(tmp_path: Path) -> None:
+    for number in range(20):
+        done = run(draw(number), tmp_path)
+        accepted = sum(one["accepted"] for one in done.printed["by_endpoint"])
+        assert check_file(tmp_path / "run.jsonl").evidence["calls at endpoints"] == accepted
+
+
 def traced(number: int, folder: Path) -> Lines:
     """The trace of a right run."""
     done = run(draw(number), folder)

@@ -23,10 +23,10 @@ WORKERS = "workers"
 
 
 class WhenBusy(NamedTuple):
-    """What holds a run up while every worker is busy, if `ready[group]` nodes or more wait.
+    """What holds a run up while cells are ready, where all take places of one resource.
 
     Attributes:
-        ready, group: that is 0 if more is to be looked at.
+        ready, group: `ready[group]` cells are; if none is, more is to be looked at.
         name: what it is; `seconds[name]` has the seconds.
     """
 
@@ -91,7 +91,7 @@ class Binding:
         lines = self._lines()
         if self._asks_more or self._routes or len(lines) > 1:
             return WhenBusy([0], 0, PIPELINE, self._seconds)
-        # With one line, all workers that are busy have places of its resource.
+        # A cell that is ready waits for a worker or a place: for that of which there are fewer.
         ((group, limit, resource),) = lines
         name = resource if self._state.workers >= limit else WORKERS
         return WhenBusy(self._state.counters.ready, group, name, self._seconds)

@@ -111,7 +111,6 @@ def run_plain(
     # Whose next end, at `next_s`, is the next event of all; it has no place in the queue.
     sharing: Taken | None = None
     next_s = never_s = math.inf
-    is_busy = False
     seen, due_cells = state.rows_seen, claims.cells
     t, done, furthest, unflushed = env.now, state.done, state.furthest, FLUSHED_EVERY - 1
     try:
@@ -146,7 +145,7 @@ def run_plain(
             else:
                 # Of all that is to come, the end of a call at its endpoint is the next.
                 if watch is not None and next_s > t:
-                    if is_busy and waiting[line]:
+                    if waiting[line]:
                         busy_bound_s += next_s - t
                     else:
                         if busy_bound_s:
@@ -215,7 +214,6 @@ def run_plain(
                 continue
             if parked and group_of[column] in parked:
                 push(heads, parked.pop(group_of[column]))
-            is_busy = False
             while counters.load < workers:
                 if coming and coming[-1] >= 0:
                     number = coming.pop()
@@ -287,8 +285,6 @@ def run_plain(
                     task = spare.pop() if spare else starts.new_task()
                 put(queue, (t + seconds, next(order), task, column, row, number))
                 put = push
-            else:
-                is_busy = True
             if put is not push:
                 if put is replace:
                     pop(queue)

@@ -72,7 +72,7 @@ def scenario(number: int) -> Scenario:
             "policy": draw.choice(("fifo", "fifo", "row-first", "random")),
             "columns": columns,
             "endpoints": served,
-            "limits": {"workers": draw.choice((1, 5, 16)), "resources": places},
+            "limits": {"workers": draw.choice((1, 2, 5, 9, 16)), "resources": places},
         }
     )
 
