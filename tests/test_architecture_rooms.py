@@ -30,6 +30,7 @@ ROOMS = (
         "cellspec.exit_codes",
         "cellspec.faults",
         "cellspec.plain_yaml",
+        "cellspec.parallel",
     ),
     ("cellspec.graph",),
     ("cellspec.state",),
@@ -62,6 +63,8 @@ SIM = (
     # A scenario made into a run, and a run into figures.
     ("simulation", "results"),
     ("results_together",),
+    ("result_fields",),
+    ("experiments",),
     ("output",),
     ("commands",),
     ("cli",),

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sim.results import Result, ratio, tidy
+from sim.results import Result, ratio, summarise, tidy
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
+    from sim.simulator.outcome import Outcome
 
-__all__ = ["CommonEndpoint", "TogetherResult", "join"]
+__all__ = ["CommonEndpoint", "TogetherResult", "join", "result_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,27 @@ class TogetherResult:
     fingerprint: str
     common_endpoints: tuple[CommonEndpoint, ...]
     pipelines: tuple[Result, ...]
+
+
+def result_of(
+    scenario: Scenario, outcomes: Sequence[Outcome], *, checked: bool
+) -> Result | TogetherResult:
+    """The figures of a run of a scenario, and of all pipelines beside it.
+
+    Args:
+        scenario: what was run.
+        outcomes: of each of its pipelines, the counters.
+        checked: whether every event was judged; else the verdict does not claim it.
+
+    Raises:
+        SpecError: a file of the scenario cannot be read any more.
+    """
+    runs = scenario.pipelines()
+    results = [
+        summarise(run, outcome, checked=checked)
+        for run, outcome in zip(runs, outcomes, strict=True)
+    ]
+    return results[0] if len(runs) == 1 else join(scenario, results)
 
 
 def join(scenario: Scenario, results: Sequence[Result]) -> TogetherResult:

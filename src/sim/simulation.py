@@ -22,13 +22,40 @@ from sim.scenario.scenario import Scenario
 from sim.scenario.start_from import least_version
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.composition import is_even
+from sim.simulator.outcome import Outcome
 from sim.simulator.plan import AcceptPlan, CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.routes import OpenDesk, make_routes
 from sim.simulator.simulator import Simulator
 from sim.simulator.together import Together
 from sim.targets import STDOUT
 
-__all__ = ["judging", "make_simulator", "make_together", "run_plan", "trace_writer"]
+__all__ = ["judging", "make_simulator", "make_together", "run_plan", "simulate", "trace_writer"]
+
+
+def simulate(
+    scenario: Scenario,
+    on_events: Sequence[Callable[..., object] | None] | None = None,
+    **options: Any,
+) -> list[Outcome]:
+    """Run a scenario, and all pipelines beside it.
+
+    Args:
+        scenario: what is run.
+        on_events: of each pipeline, called with each event of its run; None if nobody listens.
+        options: `checked` and `progress` of the simulator.
+
+    Returns:
+        Of each pipeline, the counters of its run.
+
+    Raises:
+        Violation: an event breaks a clause.
+        SpecError: the run may never end, or the scenario says what the simulator cannot do.
+    """
+    runs = scenario.pipelines()
+    listeners = on_events or [None] * len(runs)
+    if len(runs) == 1:
+        return [make_simulator(scenario, listeners[0], **options).run()]
+    return make_together(runs, scenario.endpoint_plans(), listeners, **options).run()
 
 
 def make_together(

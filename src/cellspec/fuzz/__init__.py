@@ -12,6 +12,5 @@ module           contents
 `account`        runs, situations, and the first violation
 `corpus`         workloads that showed a new situation, kept in a folder
 `search`         batches until a clause breaks, the budget is spent, or a plateau is reached
-`parallel`       batches in other processes
 ===============  ===================================================================================
 """

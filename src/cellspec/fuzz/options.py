@@ -34,7 +34,7 @@ class Options:
         plateau: runs without anything new after which the search stops.
         size: how large workloads get.
         jobs: batches at once.
-        cluster: where batches run, one of `cellspec.fuzz.parallel.CLUSTERS`.
+        cluster: where batches run, one of `cellspec.parallel.CLUSTERS`.
         corpus: the folder of workloads that showed a new situation; None to keep them nowhere.
         shrink_runs: runs after a violation, in search of a smaller workload.
     """

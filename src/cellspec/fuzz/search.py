@@ -18,6 +18,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import count
 
 from cellspec.conformance.campaign.smallest_run import smallest_run
 from cellspec.conformance.judge.harness import run_workload
@@ -30,6 +31,7 @@ from cellspec.fuzz.account import Account, FoundViolation, RunSummary
 from cellspec.fuzz.corpus import keep, run_corpus
 from cellspec.fuzz.options import BATCH, Options, lacking_extra
 from cellspec.fuzz.runs import run_once, seed_of, targeted_runs
+from cellspec.parallel import in_parallel
 
 __all__ = ["IDLE_BATCHES", "search"]
 
@@ -111,14 +113,8 @@ def _batches(options: Options) -> Iterator[Sequence[RunSummary]]:
     kept = run_corpus(options)
     if kept:
         yield kept
-    if options.jobs == 1:
-        number = 0
-        while True:
-            yield _batch(options, number)
-            number += 1
-    from cellspec.fuzz.parallel import in_parallel
-
-    yield from in_parallel(_batch, options, jobs=options.jobs, cluster=options.cluster)
+    part, cluster = partial(_batch, options), options.cluster if options.jobs > 1 else "loky"
+    yield from in_parallel(part, count(), jobs=options.jobs, cluster=cluster)
 
 
 def _batch(options: Options, number: int) -> list[RunSummary]:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import FINE, INCONCLUSIVE, VIOLATED, put
-from cellspec.fuzz.parallel import CLUSTERS
+from cellspec.parallel import CLUSTERS
 from cellspec.progress_line import progress_line
 from sim.arguments import add_format, count, seconds, seed
 from sim.terminal import note, say_cost

@@ -107,8 +107,7 @@ def _run(args: argparse.Namespace) -> int:
     from cellspec.files import check_apart, path_of, write_files
     from sim.examples import example_path, is_path
     from sim.output.run import OUT_FILES, files_of_run, render
-    from sim.results import summarise
-    from sim.results_together import join
+    from sim.results_together import result_of
     from sim.scenario.remarks import missed_crashes, missed_rows, remarks
     from sim.targets import (
         STDOUT,
@@ -156,11 +155,7 @@ def _run(args: argparse.Namespace) -> int:
                 for run, outcome in zip(runs, outcomes, strict=True)
             ),
         )
-        results = [
-            summarise(run, outcome, checked=args.checked)
-            for run, outcome in zip(runs, outcomes, strict=True)
-        ]
-        result = results[0] if len(runs) == 1 else join(scenario, results)
+        result = result_of(scenario, outcomes, checked=args.checked)
         text = render(result, args.format)
         contents = {} if folder is None else files_of_run(scenario, result, folder)
     except MemoryError:
@@ -269,7 +264,7 @@ def _simulate(
     from contextlib import ExitStack
 
     from cellspec.errors import SpecError, TraceError
-    from sim.simulation import judging, make_simulator, make_together, trace_writer
+    from sim.simulation import judging, simulate, trace_writer
 
     line, runs = progress_line(), scenario.pipelines()
 
@@ -291,11 +286,7 @@ def _simulate(
             on_events[place] = judging(writer) if checked else writer.add
         options: Any = {"checked": checked, "progress": None if line is None else show}
         try:
-            if len(runs) == 1:
-                outcomes = [make_simulator(scenario, on_events[0], **options).run()]
-            else:
-                plans = scenario.endpoint_plans()
-                outcomes = make_together(runs, plans, on_events, **options).run()
+            outcomes = simulate(scenario, on_events, **options)
         except TraceError:
             raise
         except SpecError as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 from cellspec.text import counted
-from sim.output.result_data import csv_of, plain
+from sim.output.result_data import csv_of
 from sim.output.result_table import decimals, integers, printable, render_table, table
+from sim.result_fields import plain
 from sim.results_together import TogetherResult
 
 __all__ = ["csv_together", "json_together", "table_together"]
@@ -15,11 +15,7 @@ __all__ = ["csv_together", "json_together", "table_together"]
 
 def json_together(result: TogetherResult) -> str:
     """One JSON object, whose `pipelines` are each as a run alone prints it."""
-    found = {
-        **asdict(result),
-        "pipelines": [plain(one) for one in result.pipelines],
-    }
-    return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def csv_together(result: TogetherResult) -> str:

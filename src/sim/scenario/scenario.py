@@ -45,7 +45,7 @@ from sim.endpoints.plan import EndpointPlan, SerialPlan, ThrottlePlan
 from sim.policies import Policy
 from sim.scenario.accept import accept_faults
 from sim.scenario.arrivals import arrival_times
-from sim.scenario.beside import COMMON, read_beside
+from sim.scenario.beside import COMMON, read_beside, seed_of
 from sim.scenario.endpoints import (
     EndpointSpec,
     ResourceOutage,
@@ -238,6 +238,18 @@ class Scenario(StrictModel):
         return read_beside(
             self, common, lambda item: Scenario.model_validate(item, context=context), faults
         )
+
+    def with_seed(self, seed: int) -> Scenario:
+        """The same scenario with another seed, as ``--seed`` gives it.
+
+        A pipeline beside it that states a seed of its own keeps it.
+        """
+        copy = self.model_copy(update={"seed": seed})
+        copy._beside = tuple(
+            one if "seed" in given else one.model_copy(update={"seed": seed_of(seed, one.name)})
+            for given, one in zip(self.beside, self._beside, strict=True)
+        )
+        return copy
 
     # What a simulator asks
 

@@ -1,14 +1,13 @@
 """Work in other processes, or on other machines: joblib does it.
 
-Work comes in numbered parts, each a function of its number, and the results come back in order. So
-the results are the same for any number of processes.
+Work comes in parts, each a function of its item alone. So the results are the same for any number
+of processes.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from cellspec.errors import MissingExtraError
@@ -23,27 +22,41 @@ CLUSTERS = ("loky", "dask", "ray")
 
 
 def in_parallel(
-    part: Callable[[A, int], T], argument: A, *, jobs: int, cluster: str = "loky"
+    part: Callable[[A], T],
+    items: Iterable[A],
+    *,
+    jobs: int,
+    cluster: str = "loky",
+    ordered: bool = True,
 ) -> Iterator[T]:
-    """``part(argument, 0)``, ``part(argument, 1)``, … without end, in order, several at once.
+    """The results of ``part(item)`` for each item, several at once; one job works in this process.
 
     Args:
         part: a function of a module, so that it can be sent elsewhere.
-        argument: the first argument of each part.
+        items: what the parts work on; there may be no end of them, and each is taken when a
+            process is about to be free.
         jobs: parts at once.
         cluster: one of `CLUSTERS`. A Dask client must be connected, or Ray started, before.
+        ordered: results in the order of the items; else each as soon as it is there.
 
     Raises:
         MissingExtraError: joblib, or the cluster's package, is not installed.
     """
+    if jobs == 1 and cluster == "loky":
+        yield from map(part, items)
+        return
     try:
         import joblib
     except ImportError:
         raise MissingExtraError("running several jobs", "parallel") from None
     _register(cluster)
     with joblib.parallel_config(backend=cluster):
-        parts: Any = joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
-        running = parts(joblib.delayed(part)(argument, number) for number in count())
+        parts: Any = joblib.Parallel(
+            n_jobs=jobs,
+            return_as="generator" if ordered else "generator_unordered",
+            pre_dispatch="2*n_jobs",
+        )
+        running = parts(joblib.delayed(part)(item) for item in items)
         try:
             # Not `yield from`, which would close it before the warning can be kept away.
             for result in running:  # noqa: UP028

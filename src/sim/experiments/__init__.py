@@ -1,0 +1,13 @@
+"""Many runs of one scenario or of several, and what can be said of them.
+
+A run is a draw. This package repeats it with seed after seed, and says how sure a figure is, which
+of two configurations is better, and by how much.
+
+=================  =================================================================================
+module             contents
+=================  =================================================================================
+`intervals`        the mean of runs, their quantiles and paired differences, with intervals
+`replication`      one run of a scenario with one seed, as plain figures
+`stopping`         how many runs are enough
+=================  =================================================================================
+"""

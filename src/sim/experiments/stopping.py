@@ -1,0 +1,46 @@
+"""How many runs are enough: a first round, then a quarter more, until an interval is narrow enough.
+
+With fewer than ten runs in the first round the estimate of the deviation is so rough that the rule
+stops too early too often. Looking again after each run would do the same; a quarter more at a time
+looks seldom, and makes at most a quarter too many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sim.experiments.intervals import Mean
+
+__all__ = ["FIRST_ROUND", "MOST_RUNS", "Precision", "next_size"]
+
+FIRST_ROUND = 10
+"""Runs before the first look."""
+
+MOST_RUNS = 1000
+"""Runs after which no narrower interval is tried for, if nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The wish for a narrow interval.
+
+    Attributes:
+        half_width: of the interval, as a share of the mean.
+        most_runs: the cap.
+    """
+
+    half_width: float
+    most_runs: int = MOST_RUNS
+
+    def is_met(self, found: Mean) -> bool:
+        """Whether an interval is as narrow as was wished."""
+        return found.relative is not None and found.relative <= self.half_width
+
+    def next_size(self, runs: int) -> int:
+        """How many runs there are to be at the next look; as many as there are at the cap."""
+        return min(next_size(runs), max(self.most_runs, runs))
+
+
+def next_size(runs: int) -> int:
+    """The number of runs at the next look: 10, then a quarter more, rounded up."""
+    return FIRST_ROUND if runs < FIRST_ROUND else runs + (runs + 3) // 4

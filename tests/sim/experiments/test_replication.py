@@ -1,0 +1,96 @@
+"""Replications: the figures of ``cellspec run --seed N``, in this process or in another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sim.experiments.replication import replicate, replications, task_of
+from sim.scenario.loader import load_scenario
+from sim.scenario.scenario import Scenario
+
+SMALL = """
+name: small
+rows: 20
+columns:
+  - {name: topic, traits: [START, ROW_STREAMABLE]}
+  - name: answer
+    traits: [CELL_BY_CELL]
+    dependencies: [topic]
+    resource: chat
+    latency: {model: exponential, mean_s: 2}
+limits: {workers: 8, resources: {chat: 4}}
+"""
+
+BESIDE = """
+name: day
+rows: 20
+columns:
+  - name: answer
+    traits: [CELL_BY_CELL]
+    resource: chat
+    latency: {model: exponential, mean_s: 2}
+endpoints: {chat: {max_in_flight: 6}}
+limits: {workers: 4, resources: {chat: 4}}
+beside:
+  - name: night
+    rows: 10
+    columns:
+      - {name: b, traits: [CELL_BY_CELL], resource: chat, latency: {model: exponential, mean_s: 1}}
+    limits: {workers: 4, resources: {chat: 4}}
+  - name: fixed
+    seed: 7
+    rows: 10
+    columns:
+      - {name: c, traits: [CELL_BY_CELL], resource: chat, latency: {model: exponential, mean_s: 1}}
+    limits: {workers: 4, resources: {chat: 4}}
+"""
+
+
+@pytest.fixture(params=[SMALL, BESIDE], ids=["alone", "beside"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(request.param)
+    return path
+
+
+def load(path: Path, seed: int | None = None) -> Scenario:
+    return load_scenario(path, {} if seed is None else {"seed": str(seed)})
+
+
+def test_a_seed_given_later_is_the_same_as_one_in_the_file(file: Path) -> None:
+    later, there = load(file).with_seed(3), load(file, 3)
+    assert later.digest() == there.digest()
+    assert [one.seed for one in later.pipelines()] == [one.seed for one in there.pipelines()]
+    assert replicate(load(file), 3).figures == replicate(there, 3).figures
+
+
+def test_a_scenario_keeps_its_seed_when_a_copy_has_another(file: Path) -> None:
+    scenario = load(file)
+    before = [one.seed for one in scenario.pipelines()]
+    scenario.with_seed(3)
+    assert [one.seed for one in scenario.pipelines()] == before
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_runs_are_the_same_in_other_processes(file: Path, jobs: int) -> None:
+    scenario = load(file)
+    tasks = (task_of(scenario, seed, place=seed + 10) for seed in range(5))
+    made = list(replications(tasks, jobs=jobs))
+    assert [place for place, _ in made] == [10, 11, 12, 13, 14]
+    assert [one for _, one in made] == [replicate(scenario, seed) for seed in range(5)]
+
+
+def test_seeds_give_different_runs(file: Path) -> None:
+    spans = {replicate(load(file), seed).value("makespan_s") for seed in range(4)}
+    assert len(spans) == 4
+
+
+def test_only_numbers_are_values(file: Path) -> None:
+    found = replicate(load(file), 0)
+    assert found.value("makespan_s") == found.figures["makespan_s"]
+    assert found.value("checked") is None
+    assert found.value("verdict") is None
+    with pytest.raises(KeyError):
+        found.value("speed")
