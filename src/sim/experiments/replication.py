@@ -17,7 +17,7 @@ from sim.results_together import result_of
 from sim.scenario.scenario import Scenario
 from sim.simulation import simulate
 
-__all__ = ["Replication", "Task", "replicate", "replications", "task_of"]
+__all__ = ["Replication", "Task", "replicate", "replications"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Task:
 
     Attributes:
         place: of the scenario among those of the experiment; it comes back with the run.
-        scenario: as bytes, see `task_of`.
+        scenario: pickled, with what it read from its files.
         seed: of the run.
         checked: judge time too.
     """
@@ -57,15 +57,6 @@ class Task:
     scenario: bytes
     seed: int
     checked: bool = True
-
-
-def task_of(scenario: Scenario, seed: int, *, place: int = 0, checked: bool = True) -> Task:
-    """The run of a scenario with a seed, as it is sent to another process.
-
-    The files that the scenario reads travel with it, but for their digest, which is worked out
-    where the run is made.
-    """
-    return Task(place, pickle.dumps(scenario), seed, checked)
 
 
 def replicate(scenario: Scenario, seed: int, *, checked: bool = True) -> Replication:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sim.experiments.replication import replicate, replications, task_of
+from sim.experiments.experiment import Experiment
+from sim.experiments.replication import Replication, replicate
 from sim.scenario.loader import load_scenario
 from sim.scenario.scenario import Scenario
 
@@ -75,11 +76,31 @@ def test_a_scenario_keeps_its_seed_when_a_copy_has_another(file: Path) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_runs_are_the_same_in_other_processes(file: Path, jobs: int) -> None:
-    scenario = load(file)
-    tasks = (task_of(scenario, seed, place=seed + 10) for seed in range(5))
-    made = list(replications(tasks, jobs=jobs))
-    assert [place for place, _ in made] == [10, 11, 12, 13, 14]
-    assert [one for _, one in made] == [replicate(scenario, seed) for seed in range(5)]
+    scenario, heard = load(file), []
+    made = Experiment([scenario], jobs=jobs, on_run=lambda place, run: heard.append((place, run)))
+    made.grow(3)
+    made.grow(5)
+    made.grow(2)
+    assert made.runs[0] == [replicate(scenario, seed) for seed in range(5)]
+    assert heard == [(0, run) for run in made.runs[0]]
+
+
+def test_scenarios_meet_the_same_seeds_or_their_own(file: Path) -> None:
+    made = Experiment([load(file), load(file)])
+    made.grow(3)
+    made.grow(5, places=[1])
+    assert [[run.seed for run in runs] for runs in made.runs] == [[0, 1, 2], [0, 1, 2, 3, 4]]
+    assert made.values("makespan_s", 0) == (made.values("makespan_s", 1) or [])[:3]
+    apart = Experiment([load(file), load(file)], first_seeds=[0, 100])
+    apart.grow(2)
+    assert [[run.seed for run in runs] for runs in apart.runs] == [[0, 1], [100, 101]]
+
+
+def test_a_figure_that_one_run_lacks_has_no_values(file: Path) -> None:
+    made = Experiment([load(file)])
+    made.grow(2)
+    made.runs[0].append(Replication(9, {**made.runs[0][0].figures, "makespan_s": None}))
+    assert made.values("makespan_s") is None
 
 
 def test_seeds_give_different_runs(file: Path) -> None:
