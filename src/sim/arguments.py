@@ -19,6 +19,7 @@ __all__ = [
     "override",
     "seconds",
     "seed",
+    "share",
 ]
 
 CRASH_SYNTAX = "EVENT, TIMEs or random:MEANs"
@@ -63,6 +64,19 @@ def event_number(text: str) -> int:
 def count(text: str) -> int:
     """How many runs or jobs, from 1."""
     return _from_one(text, "a whole number")
+
+
+def share(text: str) -> float:
+    """A share above 0 and below 1, as a number or in per cent."""
+    try:
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a share above 0 and below 1, as 0.02 or 2%, got {text!r}"
+        )
+    return value
 
 
 def _from_one(text: str, what: str) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
 from cellspec.progress_line import progress_line
-from sim.arguments import crash, override, seed
+from sim.arguments import seed
+from sim.commands.loading import add_scenario, load, scenario_file
 from sim.figures import help_text
 from sim.terminal import note, say_cost
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from sim.simulator.outcome import Outcome
 
 __all__ = ["add_parser"]
-
-_T = TypeVar("_T")
 
 
 class _FiguresBelow(argparse.HelpFormatter):
@@ -43,22 +41,7 @@ def add_parser(commands: Any) -> None:
         epilog=help_text(),
         formatter_class=_FiguresBelow,
     )
-    run.add_argument(
-        "scenario",
-        metavar="SCENARIO.yaml",
-        help="the scenario file; or a name that `cellspec examples` lists, such as text_to_sql",
-    )
-    # The values of --set and --crash-at are read later: argparse stops at its first fault.
-    run.add_argument(
-        "--set",
-        metavar="A.B=V",
-        dest="overrides",
-        action="append",
-        default=[],
-        help="replace a field of the scenario, as in columns.sql.latency.median_s=2; the value is "
-        "YAML, an item of a list is named by its name or position; repeatable, "
-        "and of one field's values the last counts",
-    )
+    add_scenario(run)
     run.add_argument(
         "--seed", metavar="N", type=seed, help="another seed than the scenario's, from 0"
     )
@@ -105,7 +88,6 @@ def _run(args: argparse.Namespace) -> int:
 
     from cellspec.errors import SpecError
     from cellspec.files import check_apart, path_of, write_files
-    from sim.examples import example_path, is_path
     from sim.output.run import OUT_FILES, files_of_run, render
     from sim.results_together import result_of
     from sim.scenario.remarks import missed_crashes, missed_rows, remarks
@@ -117,11 +99,7 @@ def _run(args: argparse.Namespace) -> int:
         trace_paths,
     )
 
-    if not is_path(args.scenario):
-        name = args.scenario
-        args.scenario = str(example_path(name))
-        if Path(name).is_file():
-            note(f"runs the example; ./{name} is a file here: give ./{name} to run that")
+    args.scenario = scenario_file(args.scenario)
     folder = None if args.out is None else path_of(args.out)
     check_trace_target(args.trace)
     try:
@@ -129,7 +107,13 @@ def _run(args: argparse.Namespace) -> int:
         in_folder = [] if folder is None else [folder / name for name in OUT_FILES]
         outputs = [Path(one) for one in (*traces, *in_folder)]
         check_targets(args.scenario, *outputs)
-        scenario = _load(args)
+        scenario = load(
+            args.scenario,
+            {"--set": args.overrides},
+            prog=args.prog,
+            seed=args.seed,
+            crashes=args.crashes,
+        )
         runs = scenario.pipelines()
         paths = trace_paths(args.trace, [run.name for run in runs])
         if len(runs) > 1:
@@ -180,69 +164,6 @@ def _say(file: str, runs: Sequence[Scenario], said: Iterable[Sequence[str]]) -> 
                 where = f"beside {runs[place].name!r}: " if place else ""
                 note(f"note: {file}: {where}{remark}")
             seen.add(remark)
-
-
-def _load(args: argparse.Namespace) -> Scenario:
-    """The scenario with all changes of the command line; ``--out`` writes it down.
-
-    Raises:
-        SpecError: it cannot be used.
-    """
-    from cellspec.errors import FaultsError, SpecError
-    from sim.hints import hint_for_run
-    from sim.scenario.loader import load_scenario
-    from sim.scenario.records import Crash
-
-    unread: list[str] = []
-    overrides = dict(_read_all("--set", override, args.overrides, args.prog, unread))
-    crashes = _read_all("--crash-at", crash, args.crashes, args.prog, unread)
-    if args.seed is not None:
-        overrides["seed"] = str(args.seed)
-    try:
-        scenario = load_scenario(args.scenario, overrides, memory=_memory())
-    except SpecError as error:
-        if hint := hint_for_run(args.scenario):
-            raise SpecError(f"{args.scenario}: {hint}") from None
-        if unread:
-            # A file that cannot be read at all may be another one than was meant.
-            found = error.lines if isinstance(error, FaultsError) else ()
-            raise FaultsError([*found, *unread]) from None
-        raise
-    if unread:
-        raise FaultsError(unread)
-    if crashes:
-        more = [Crash.model_validate(fields) for fields in crashes]
-        scenario = scenario.model_copy(update={"crashes": (*scenario.crashes, *more)})
-    return scenario
-
-
-def _read_all(
-    option: str, read: Callable[[str], _T], texts: Sequence[str], prog: str, unread: list[str]
-) -> list[_T]:
-    """The values of an option that may be repeated.
-
-    Args:
-        option: its name.
-        read: one value from its text, as argparse takes it.
-        texts: as they were given.
-        prog: the program, whose help says more.
-        unread: receives a message for each text that is no value.
-    """
-    found = []
-    for text in texts:
-        try:
-            found.append(read(text))
-        except argparse.ArgumentTypeError as error:
-            unread.append(f"argument {option}: {error} (see {prog} --help)")
-    return found
-
-
-def _memory() -> int | None:
-    """Bytes of memory that this machine has; None where it does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 def _simulate(

@@ -7,17 +7,56 @@ looks seldom, and makes at most a quarter too many.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from sim.experiments.intervals import Mean
 
-__all__ = ["FIRST_ROUND", "MOST_RUNS", "Precision", "next_size"]
+__all__ = [
+    "FIRST_ROUND",
+    "MOST_RUNS",
+    "FixedRuns",
+    "Precision",
+    "Stopping",
+    "next_size",
+    "run_until",
+]
 
 FIRST_ROUND = 10
 """Runs before the first look."""
 
 MOST_RUNS = 1000
 """Runs after which no narrower interval is tried for, if nothing else is said."""
+
+
+class Stopping(Protocol):
+    """A rule that says when an experiment has enough runs: `FixedRuns` or `Precision`."""
+
+    def is_met(self, found: Mean) -> bool:
+        """Whether the runs that an interval came from are enough."""
+
+    def next_size(self, runs: int) -> int:
+        """How many runs there are to be at the next look; the same number if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRuns:
+    """So many runs, whatever comes out.
+
+    Attributes:
+        runs: of each scenario.
+    """
+
+    runs: int
+
+    def is_met(self, found: Mean) -> bool:
+        """Whether there are as many."""
+        return found.runs >= self.runs
+
+    def next_size(self, runs: int) -> int:
+        """All of them at once."""
+        return max(self.runs, runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +83,26 @@ class Precision:
 def next_size(runs: int) -> int:
     """The number of runs at the next look: 10, then a quarter more, rounded up."""
     return FIRST_ROUND if runs < FIRST_ROUND else runs + (runs + 3) // 4
+
+
+def run_until(
+    rule: Stopping, grow: Callable[[int], object], look: Callable[[], Mean]
+) -> tuple[Mean, bool]:
+    """Make runs, round by round, until a rule is met or lets no more be made.
+
+    Args:
+        rule: when there are enough.
+        grow: makes runs until there are so many.
+        look: the interval that the rule is about, of the runs so far.
+
+    Returns:
+        The last interval, and whether the rule is met.
+    """
+    size = rule.next_size(0)
+    while True:
+        grow(size)
+        found = look()
+        met, following = rule.is_met(found), rule.next_size(size)
+        if met or following == size:
+            return found, met
+        size = following

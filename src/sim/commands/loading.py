@@ -1,0 +1,143 @@
+"""Loading the scenario of a command: a file or an example, with what the command line changes.
+
+`add_scenario` declares the arguments, `scenario_file` finds the file, and `load` reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sim.arguments import crash, override
+from sim.terminal import note
+
+if TYPE_CHECKING:
+    from sim.scenario.scenario import Scenario
+
+__all__ = ["SCENARIO_HELP", "SET_HELP", "add_scenario", "add_set", "load", "scenario_file"]
+
+_T = TypeVar("_T")
+
+SCENARIO_HELP = "the scenario file; or a name that `cellspec examples` lists, such as text_to_sql"
+
+SET_HELP = (
+    "replace a field of the scenario, as in columns.sql.latency.median_s=2; the value is "
+    "YAML, an item of a list is named by its name or position; repeatable, "
+    "and of one field's values the last counts"
+)
+
+
+def add_scenario(parser: Any) -> None:
+    """Add the scenario, as ``scenario``, and ``--set``."""
+    parser.add_argument("scenario", metavar="SCENARIO.yaml", help=SCENARIO_HELP)
+    add_set(parser)
+
+
+def add_set(
+    parser: Any, option: str = "--set", dest: str = "overrides", text: str = SET_HELP
+) -> None:
+    """Add ``--set``, or an option like it, whose texts `load` reads.
+
+    They are read late, because argparse stops at its first fault.
+    """
+    parser.add_argument(option, metavar="A.B=V", dest=dest, action="append", default=[], help=text)
+
+
+def scenario_file(given: str) -> str:
+    """The file that the command line names: a path, or the name of an example.
+
+    Raises:
+        SpecError: no example has this name.
+    """
+    from pathlib import Path
+
+    from sim.examples import example_path, is_path
+
+    if is_path(given):
+        return given
+    found = str(example_path(given))
+    if Path(given).is_file():
+        note(f"runs the example; ./{given} is a file here: give ./{given} to run that")
+    return found
+
+
+def load(
+    file: str,
+    sets: Mapping[str, Sequence[str]],
+    *,
+    prog: str,
+    seed: int | None = None,
+    crashes: Sequence[str] = (),
+) -> Scenario:
+    """The scenario with all changes of the command line.
+
+    Args:
+        file: of the scenario.
+        sets: by option, such as ``--set``, its texts; of one field's values the last counts.
+        prog: the program, whose help says more.
+        seed: in place of the scenario's.
+        crashes: texts of ``--crash-at``.
+
+    Raises:
+        SpecError: it cannot be used.
+        MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
+    """
+    from cellspec.errors import FaultsError, SpecError
+    from sim.hints import hint_for_run
+    from sim.scenario.loader import load_scenario
+    from sim.scenario.records import Crash
+
+    unread: list[str] = []
+    overrides: dict[str, str] = {}
+    for option, texts in sets.items():
+        overrides.update(_read_all(option, override, texts, prog, unread))
+    more = _read_all("--crash-at", crash, crashes, prog, unread)
+    if seed is not None:
+        overrides["seed"] = str(seed)
+    try:
+        scenario = load_scenario(file, overrides, memory=_memory())
+    except SpecError as error:
+        if hint := hint_for_run(file):
+            raise SpecError(f"{file}: {hint}") from None
+        if unread:
+            # A file that cannot be read at all may be another one than was meant.
+            found = error.lines if isinstance(error, FaultsError) else ()
+            raise FaultsError([*found, *unread]) from None
+        raise
+    if unread:
+        raise FaultsError(unread)
+    if more:
+        added = [Crash.model_validate(fields) for fields in more]
+        scenario = scenario.model_copy(update={"crashes": (*scenario.crashes, *added)})
+    return scenario
+
+
+def _read_all(
+    option: str, read: Callable[[str], _T], texts: Sequence[str], prog: str, unread: list[str]
+) -> list[_T]:
+    """The values of an option that may be repeated.
+
+    Args:
+        option: its name.
+        read: one value from its text, as argparse takes it.
+        texts: as they were given.
+        prog: the program, whose help says more.
+        unread: receives a message for each text that is no value.
+    """
+    found = []
+    for text in texts:
+        try:
+            found.append(read(text))
+        except argparse.ArgumentTypeError as error:
+            unread.append(f"argument {option}: {error} (see {prog} --help)")
+    return found
+
+
+def _memory() -> int | None:
+    """Bytes of memory that this machine has; None where it does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
