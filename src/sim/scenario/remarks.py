@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cellspec.graph.rules import compile_rules
 from cellspec.text import counted, listed_names
 from sim.endpoints.plan import EndpointPlan, RefusalPlan
 from sim.scenario.scenario import Scenario
 from sim.scenario.tokens import Request
 
-__all__ = ["load_notes", "missed_crashes", "missed_rows", "remarks"]
+__all__ = ["load_notes", "missed_crashes", "missed_rows", "remarks", "scope_changes_result"]
 
 
 def remarks(scenario: Scenario) -> list[str]:
@@ -29,6 +30,7 @@ def remarks(scenario: Scenario) -> list[str]:
                 f"{workers}"
             )
     found += _of_endpoints(scenario)
+    found += _of_scope(scenario)
     if scenario.crashes and scenario.redo is None:
         drawn = [item.name for item in scenario.latencies() if item.latency.is_drawn]
         if drawn:
@@ -55,6 +57,44 @@ def remarks(scenario: Scenario) -> list[str]:
                 f"pipeline.skip_rates.{name} says how many"
             )
     return found
+
+
+def scope_changes_result(scenario: Scenario) -> tuple[str, ...]:
+    """The columns whose result ``barrier_scope: batch`` changes, in the graph's order; often none.
+
+    They are the barriers that are declared to read the dataset, and read a batch at a time. What
+    one column makes of fewer rows nobody but its author knows, who declares ``BATCH_BARRIER`` where
+    it is the same. A barrier that needs no column reads no rows, and is left out. A search for good
+    settings must not choose batch scope for a scenario that has such columns.
+
+    Args:
+        scenario: as it would be run; pipelines beside it are not looked at.
+    """
+    graph = scenario.graph()
+    columns = [graph.get_column_descriptor(name) for name in graph.column_names]
+    declared = compile_rules(
+        graph.num_records, columns, batch_size=graph.batch_size, barrier_scope="declared"
+    )
+    return tuple(
+        rule.name
+        for rule in declared.columns
+        if rule.needs and declared.scope_count(rule.index) < graph.rules.scope_count(rule.index)
+    )
+
+
+def _of_scope(scenario: Scenario) -> list[str]:
+    """The barriers that read a batch where they are declared to read the dataset."""
+    names = scope_changes_result(scenario)
+    if not names:
+        return []
+    reads = "reads" if len(names) == 1 else "read"
+    text = (
+        f"barrier_scope: {listed_names(names)} {reads} {counted(scenario.batch_size or 0, 'row')} "
+        f"at a time, and not all {scenario.rows:,} as declared: the result may be another one"
+    )
+    if scenario.pipeline is None:
+        text += "; a column that gives the same result by batch is declared BATCH_BARRIER"
+    return [text]
 
 
 def missed_crashes(

@@ -15,7 +15,7 @@ from cellspec.build import datadesigner
 from cellspec.build.builder import BuildReport
 from sim.cli import main
 from sim.scenario.loader import load_scenario
-from sim.scenario.remarks import load_notes
+from sim.scenario.remarks import load_notes, scope_changes_result
 
 ROOT = Path(__file__).parents[3]
 RECORDED = "seconds,status\n2.5,\n0,429\n1.5,0\n,500\n"
@@ -383,3 +383,45 @@ def test_gaps_of_requests_that_failed_are_pointed_out(
     gaps = replaying(tmp_path, failed_column="status")["latency"]
     _, err = run(write(tmp_path, CONSTANT, arrivals=gaps), capsys)
     assert "arrivals: 2 of 4 requests in 't.csv' failed, and are left out" in err
+
+
+# Barriers of batch scope
+
+TEXT = {"name": "text", "traits": ["START", "CELL_BY_CELL"]}
+READERS = (
+    {"name": "search", "traits": ["BARRIER"], "dependencies": ["text"]},
+    {"name": "check", "traits": ["BATCH_BARRIER"], "dependencies": ["text"]},
+    {"name": "draw", "traits": ["START", "BARRIER"]},
+)
+
+
+def test_a_barrier_of_the_dataset_that_reads_a_batch_is_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ({**column, "latency": {"model": "constant", "value_s": 1}} for column in READERS)
+    first = {**TEXT, "latency": {"model": "constant", "value_s": 1}}
+    path = write(tmp_path, first, *columns, batch_size=50)
+    assert scope_changes_result(load_scenario(path)) == ()
+    assert "barrier_scope" not in run(path, capsys)[1]
+    by_batch = load_scenario(path, {"barrier_scope": "batch"})
+    # What draws from nothing reads no rows, and a batch of all rows is the dataset.
+    assert scope_changes_result(by_batch) == ("search",)
+    whole = load_scenario(path, {"barrier_scope": "batch", "batch_size": "200"})
+    assert scope_changes_result(whole) == ()
+    _, err = run(path, capsys, "--set", "barrier_scope=batch")
+    said = (
+        "barrier_scope: 'search' reads 50 rows at a time, and not all 200 as declared: the result "
+        "may be another one; a column that gives the same result by batch is declared BATCH_BARRIER"
+    )
+    assert err.count(said) == 1
+
+
+def test_of_the_barrier_options_only_b_changes_the_result() -> None:
+    changed = {
+        option: scope_changes_result(
+            load_scenario(ROOT / "simulations" / f"barrier_option_{option}.yaml")
+        )
+        for option in "abcd"
+    }
+    assert changed.pop("b") == ("code_validity_result", "near_duplicate_of")
+    assert not any(changed.values())
