@@ -1,0 +1,133 @@
+"""The progress of many runs: what it says, where it is shown, and how an interrupt ends."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+
+import pytest
+
+from sim.commands.progress import RunProgress, run_progress, time_words
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown_on_terminal(monkeypatch: pytest.MonkeyPatch) -> str:
+    # Not a fixture: pytest puts a stderr of its own in place between a fixture and its test.
+    found = Terminal()
+    monkeypatch.setattr(sys, "stderr", found)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    three_of_five()
+    return found.getvalue()
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def three_of_five() -> None:
+    with run_progress(5) as progress:
+        for _ in range(3):
+            progress.done()
+        progress.say("makespan_s ± 3.4 %")
+
+
+def fail_after_two(error: BaseException) -> None:
+    with run_progress(5, go_on=lambda made: f"{made} kept") as progress:
+        progress.done()
+        progress.done()
+        raise error
+
+
+def test_the_time_left_is_the_mean_time_of_a_run_for_each_that_is_left() -> None:
+    clock = Clock()
+    progress = RunProgress(10, clock=clock)
+    assert progress.left_s() is None
+    assert progress.words() == ["0 of 10 runs"]
+    clock.now += 8
+    progress.done(0, "a run")
+    assert progress.left_s() == 72
+    clock.now += 4
+    progress.done(0, "a run")
+    assert progress.left_s() == 48
+    # It goes down while the next run goes on.
+    clock.now += 3
+    assert progress.left_s() == 45
+    clock.now += 300
+    assert progress.words() == ["2 of 10 runs", "0 s left"]
+
+
+def test_an_estimate_of_the_runs_says_so() -> None:
+    progress = RunProgress(thing="point")
+    progress.done()
+    assert progress.words() == ["1 point"]
+    progress.expect(40, about=True)
+    progress.say("makespan_s ± 3.4 %")
+    assert progress.words()[:2] == ["1 of about 40 points", "makespan_s ± 3.4 %"]
+    # No fewer than there are.
+    progress.expect(0)
+    assert progress.count_words() == "1 of 1 point"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 s"), (99.4, "99 s"), (99.6, "2 min"), (5900, "98 min"), (7800, "2 h 10 min")],
+)
+def test_a_time_to_come_is_told_roughly(seconds: float, words: str) -> None:
+    assert time_words(seconds) == words
+
+
+def test_nothing_is_shown_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    three_of_five()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_shows_a_bar_and_is_left_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    text = shown_on_terminal(monkeypatch)
+    assert "3 of 5 runs" in text
+    assert "makespan_s ± 3.4 %" in text
+    assert re.search(r"\x1b\[[0-9;]*9[0-9]m━", text)
+    assert text.endswith("\x1b[2K")
+
+
+def test_no_color_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = shown_on_terminal(monkeypatch)
+    assert "3 of 5 runs" in text
+    assert not re.search(r"\x1b\[[0-9;]*m", text)
+
+
+def test_without_rich_it_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("rich", "rich.console", "rich.live"):
+        monkeypatch.setitem(sys.modules, name, None)
+    text = shown_on_terminal(monkeypatch)
+    assert "0 of 5 runs" in text
+    assert "\x1b" not in text
+    assert re.search(r"\r +\r$", text)
+
+
+def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fail_after_two(KeyboardInterrupt())
+    assert capsys.readouterr().err == "2 of 5 runs made; 2 kept\n"
+
+
+def test_an_error_says_only_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="no"):
+        fail_after_two(ValueError("no"))
+    assert capsys.readouterr().err == ""
