@@ -20,6 +20,7 @@ from cellspec.files import (
     GrowingFile,
     check_folder,
     check_target,
+    locked,
     open_log,
     path_of,
     write_files,
@@ -319,3 +320,18 @@ def test_outputs_are_written_in_one_place(path: Path) -> None:
             modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
             modes += [one.value.value for one in node.keywords if one.arg == "mode"]  # type: ignore[attr-defined]
             assert not [mode for mode in modes if set(str(mode)) & set("wax+")], ast.unparse(node)
+
+
+def test_a_file_is_held_by_one_opener_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with open_log(path) as one, open_log(path) as other:
+        with locked(one), pytest.raises(BlockingIOError), locked(other):
+            pass
+        with locked(other):
+            pass
+
+
+def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
+    write_files(tmp_path, {"raw": b"\xff\x00", "text": "é"})
+    assert (tmp_path / "raw").read_bytes() == b"\xff\x00"
+    assert (tmp_path / "text").read_bytes() == b"\xc3\xa9"

@@ -11,7 +11,8 @@ files of two runs, each whole; a manifest that names the run's fingerprint shows
 the user meant something else, and root can replace even ``/dev/null``. A temporary file is made
 exclusively (``O_EXCL``, ``O_NOFOLLOW``), so that it cannot go through another user's file or link.
 
-`open_log` is for a file that grows line by line, and may be cut off anywhere.
+`open_log` is for a file that grows line by line, and may be cut off anywhere; `locked` keeps a
+second process away from it.
 
 Every wait for the disk is in this module. An output needs an order, its content before its name,
 and `os.fsync` gives it; `sync_file` and `sync_folder` are for data that must survive a power cut.
@@ -37,7 +38,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -48,6 +49,7 @@ __all__ = [
     "check_apart",
     "check_folder",
     "check_target",
+    "locked",
     "open_log",
     "path_of",
     "sync_file",
@@ -163,13 +165,13 @@ def _temporary(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
 
 
-def write_files(folder: Path, contents: Mapping[str, str]) -> None:
-    """Write text files into a folder, which is made if it is not there; each whole or not at all.
+def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write files into a folder, which is made if it is not there; each whole or not at all.
 
     Args:
         folder: where they go. Files of the same name are replaced, others are left alone.
-        contents: name to text, written as UTF-8 with the newlines that it has; a name may lead into
-            a folder below.
+        contents: name to bytes, or to text, which is written as UTF-8 with the newlines that it
+            has; a name may lead into a folder below.
 
     Raises:
         SpecError: storage refused, or a name is taken by something other than a file; one line
@@ -183,12 +185,12 @@ def write_files(folder: Path, contents: Mapping[str, str]) -> None:
     written: dict[Path, Path] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in contents.items():
+        for name, content in contents.items():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             written[target] = temporary = _temporary(target)
             with _create(temporary) as file:
-                file.write(text.encode("utf-8"))
+                file.write(content.encode("utf-8") if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
         for target, temporary in written.items():
@@ -267,6 +269,28 @@ def open_log(path: Path) -> BinaryIO:
     _expect_file(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     return os.fdopen(os.open(path, flags, 0o666), "ab")
+
+
+@contextlib.contextmanager
+def locked(file: IO[Any], *, wait: bool = False) -> Iterator[None]:
+    """Hold a file that is open: no other process that asks in this way holds it meanwhile.
+
+    The lock ends with the process, however that ends.
+
+    Args:
+        file: an open file.
+        wait: until another process lets it go.
+
+    Raises:
+        OSError: another process holds it (`errno.EWOULDBLOCK`), or the file system has no locks.
+    """
+    import fcntl
+
+    fcntl.flock(file.fileno(), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    try:
+        yield
+    finally:
+        fcntl.flock(file.fileno(), fcntl.LOCK_UN)
 
 
 def sync_file(file: IO[Any]) -> None:

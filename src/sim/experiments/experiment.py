@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from sim.experiments.replication import Replication, Task, replications
+from sim.experiments.replication import Replication, Task, packed, replications
 from sim.scenario.scenario import Scenario
 
 __all__ = ["Experiment"]
@@ -28,6 +27,9 @@ class Experiment:
         cluster: one of `cellspec.parallel.CLUSTERS`.
         checked: judge time too.
         on_run: called after each run, with the place of its scenario and the run; for progress.
+
+    Raises:
+        SpecError: a file of a scenario cannot be read any more.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class Experiment:
         self.scenarios = tuple(scenarios)
         self.runs: tuple[list[Replication], ...] = tuple([] for _ in self.scenarios)
         self._first_seeds = first_seeds or (0,) * len(self.scenarios)
-        self._sent = [pickle.dumps(scenario) for scenario in self.scenarios]
+        self._sent = [packed(scenario) for scenario in self.scenarios]
         self._jobs, self._cluster, self._checked = jobs, cluster, checked
         self._on_run = on_run
 

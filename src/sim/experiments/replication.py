@@ -17,7 +17,7 @@ from sim.results_together import result_of
 from sim.scenario.scenario import Scenario
 from sim.simulation import simulate
 
-__all__ = ["Replication", "Task", "replicate", "replications"]
+__all__ = ["Replication", "Task", "made", "packed", "replicate", "replications"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Task:
 
     Attributes:
         place: of the scenario among those of the experiment; it comes back with the run.
-        scenario: pickled, with what it read from its files.
+        scenario: as `packed` gives it.
         seed: of the run.
         checked: judge time too.
     """
@@ -77,6 +77,15 @@ def replicate(scenario: Scenario, seed: int, *, checked: bool = True) -> Replica
     )
 
 
+def packed(scenario: Scenario) -> bytes:
+    """A scenario as a `Task` takes it: with all that it read, so that no process needs its files.
+
+    Raises:
+        SpecError: a file of it cannot be read any more.
+    """
+    return pickle.dumps(scenario.without_files())
+
+
 def replications(
     tasks: Iterable[Task], *, jobs: int = 1, cluster: str = "loky", ordered: bool = True
 ) -> Iterator[tuple[int, Replication]]:
@@ -93,10 +102,15 @@ def replications(
         MissingExtraError: several jobs, and joblib or the cluster's package is not installed.
         Violation, SpecError: as of `replicate`.
     """
-    return in_parallel(_made, tasks, jobs=jobs, cluster=cluster, ordered=ordered)
+    return in_parallel(made, tasks, jobs=jobs, cluster=cluster, ordered=ordered)
 
 
-def _made(task: Task) -> tuple[int, Replication]:
+def made(task: Task) -> tuple[int, Replication]:
+    """The place of a task, and its run.
+
+    Raises:
+        Violation, SpecError: as of `replicate`.
+    """
     return task.place, replicate(_read(task.scenario), task.seed, checked=task.checked)
 
 

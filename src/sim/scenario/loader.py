@@ -9,6 +9,7 @@ from the file's own folder.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,63 @@ from sim.scenario.strict import Fault
 from sim.scenario.words import given_words
 from sim.scenario.yaml_text import Document, YamlError, parse_yaml
 
-__all__ = ["load_scenario"]
+__all__ = ["ScenarioFile", "load_scenario", "read_document"]
+
+
+class ScenarioFile:
+    """A scenario file that was read, and gives a scenario for each set of overrides.
+
+    Attributes:
+        path: of the file.
+        document: its text as plain data.
+
+    Args:
+        path: the YAML file.
+
+    Raises:
+        FaultsError: it is not YAML.
+        SpecError: it cannot be read, or holds something else than a mapping.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.document = read_document(self.path)
+
+    def load(
+        self,
+        overrides: Mapping[str, str] | None = None,
+        *,
+        memory: int | None = None,
+        option: str = "--set ",
+    ) -> Scenario:
+        """The scenario of the file.
+
+        Args:
+            overrides, memory: as of `load_scenario`.
+            option: what stands before the path of an override in a message.
+
+        Raises:
+            FaultsError, SpecError, MissingExtraError: as of `load_scenario`.
+        """
+        data = deepcopy(self.document.data)
+        changed: dict[str, Place] = {}
+        refused = []
+        for dotted, text in (overrides or {}).items():
+            try:
+                changed[dotted] = _override(data, dotted, text)
+            except SpecError as error:
+                refused.append(f"{self.path}: {option}{dotted}: {error}")
+        scenario, faults = None, []
+        try:
+            scenario = Scenario.model_validate(data, context={"folder": self.path.parent})
+        except ValidationError as error:
+            faults = faults_of(error, data)
+        if memory is not None:
+            faults += _too_large(data, scenario, memory)
+        if faults or refused or scenario is None:
+            found = explain(faults, self.path, self.document, changed, data=data, option=option)
+            raise FaultsError([*found, *refused])
+        return scenario
 
 
 def load_scenario(
@@ -45,26 +102,7 @@ def load_scenario(
         SpecError: the file cannot be read, or holds something else than a mapping.
         MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
     """
-    path = Path(path)
-    document = _read(path)
-    data = document.data
-    changed: dict[str, Place] = {}
-    refused = []
-    for dotted, text in (overrides or {}).items():
-        try:
-            changed[dotted] = _override(data, dotted, text)
-        except SpecError as error:
-            refused.append(f"{path}: --set {dotted}: {error}")
-    scenario, faults = None, []
-    try:
-        scenario = Scenario.model_validate(data, context={"folder": path.parent})
-    except ValidationError as error:
-        faults = faults_of(error, data)
-    if memory is not None:
-        faults += _too_large(data, scenario, memory)
-    if faults or refused or scenario is None:
-        raise FaultsError([*explain(faults, path, document, changed), *refused])
-    return scenario
+    return ScenarioFile(path).load(overrides, memory=memory)
 
 
 def _too_large(data: Mapping[Any, Any], scenario: Scenario | None, memory: int) -> list[Fault]:
@@ -93,10 +131,11 @@ def _too_large(data: Mapping[Any, Any], scenario: Scenario | None, memory: int) 
     ]
 
 
-def _read(path: Path) -> Document:
-    """A scenario file as a mapping.
+def read_document(path: Path) -> Document:
+    """A YAML file that holds a mapping.
 
     Raises:
+        FaultsError: it is not YAML.
         SpecError: it cannot be read, or holds something else.
     """
     try:

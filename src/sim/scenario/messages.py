@@ -155,6 +155,9 @@ def explain(
     path: object,
     document: Document,
     changed: Mapping[str, Place],
+    *,
+    data: Any = None,
+    option: str = "--set ",
 ) -> list[str]:
     """The faults of a scenario as messages, by line, and then those of options.
 
@@ -163,27 +166,30 @@ def explain(
         path: of the file.
         document: the file.
         changed: overrides, and the field that each one set.
+        data: the file's data with the overrides; None without any.
+        option: what stands before the path of an override.
     """
-    order = {option: place for place, option in enumerate(changed)}
-    chosen = {option: place[:-1] for option, place in changed.items() if place[-1] == "model"}
+    data = document.data if data is None else data
+    order = {one: place for place, one in enumerate(changed)}
+    chosen = {one: place[:-1] for one, place in changed.items() if place[-1] == "model"}
     unknown = {
         place for place in chosen.values() if any(f.where == (*place, "model") for f in faults)
     }
     found = []
     for fault in faults:
         where = fault.where
-        place = place_words(where, document.data)
+        place = place_words(where, data)
         text = f"{place}: {fault.text}" if place else fault.text
         brought = [one for one in changed if _brought(changed[one], where, document)]
         if brought:
-            message = f"{path}: --set {brought[-1]}: {text}"
+            message = f"{path}: {option}{brought[-1]}: {text}"
             found.append((1, (order[brought[-1]], 0), message))
             continue
         if any(_holds(place, where) for place in unknown):
             # The option names no model, by which the file's own fields could be judged.
             continue
         inside = [
-            f"--set {one}"
+            f"{option}{one}"
             for one in changed
             if any(_holds(place, changed[one]) for place in (where, *fault.about) if place)
             or (one in chosen and _holds(chosen[one], where))

@@ -159,6 +159,7 @@ class Scenario(StrictModel):
     _start: Claim | None = PrivateAttr(None)
     _beside: tuple[Scenario, ...] = PrivateAttr(())
     _folder: Path = PrivateAttr(default_factory=Path)
+    _file_digests: dict[str, str] | None = PrivateAttr(None)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -444,13 +445,34 @@ class Scenario(StrictModel):
         data = self.model_dump(by_alias=True, exclude={"name", "description", "source"})
         _leave_out_unused(data)
         for mapping, key in _file_fields(data):
-            try:
-                content = (self._folder / mapping[key]).read_bytes()
-            except OSError as error:
-                raise SpecError(f"{mapping[key]!r} cannot be read: {error.strerror}") from None
-            mapping[key] = hashlib.blake2b(content, digest_size=16).hexdigest()
+            mapping[key] = self._file_digest(mapping[key])
         text = json.dumps(data, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def _file_digest(self, name: str) -> str:
+        """The digest of a file's content.
+
+        Raises:
+            SpecError: the file cannot be read any more, and its digest was not kept.
+        """
+        if self._file_digests is not None:
+            return self._file_digests[name]
+        try:
+            content = (self._folder / name).read_bytes()
+        except OSError as error:
+            raise SpecError(f"{name!r} cannot be read: {error.strerror}") from None
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+    def without_files(self) -> Scenario:
+        """The same scenario, which reads no file any more: it may run on another machine.
+
+        Raises:
+            SpecError: a file cannot be read any more.
+        """
+        copy = self.model_copy()
+        copy._file_digests = {name: self._file_digest(name) for name in self.files()}
+        copy._beside = tuple(one.without_files() for one in self._beside)
+        return copy
 
     def to_yaml(self, folder: Path | None = None) -> str:
         """The scenario as a file that `load_scenario` reads back, overrides and defaults included.

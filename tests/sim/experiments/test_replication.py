@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cellspec.errors import SpecError
 from sim.experiments.experiment import Experiment
-from sim.experiments.replication import Replication, replicate
+from sim.experiments.replication import Replication, Task, made, packed, replicate
 from sim.scenario.loader import load_scenario
 from sim.scenario.scenario import Scenario
 
@@ -115,3 +116,33 @@ def test_only_numbers_are_values(file: Path) -> None:
     assert found.value("verdict") is None
     with pytest.raises(KeyError):
         found.value("speed")
+
+
+RECORDED = SMALL.replace(
+    "{model: exponential, mean_s: 2}", "{model: trace, file: calls.csv, column_s: seconds}"
+)
+
+
+def test_a_packed_scenario_needs_no_file_any_more(tmp_path: Path) -> None:
+    calls, path = tmp_path / "calls.csv", tmp_path / "scenario.yaml"
+    calls.write_text("seconds\n1\n2\n3\n")
+    path.write_text(RECORDED)
+    scenario = load(path)
+    before, sent = replicate(scenario, 3), packed(scenario)
+    calls.unlink()
+    assert made(Task(5, sent, 3)) == (5, before)
+    with pytest.raises(SpecError, match=r"^'calls\.csv' cannot be read: "):
+        replicate(scenario, 3)
+    with pytest.raises(SpecError, match=r"^'calls\.csv' cannot be read: "):
+        packed(scenario)
+
+
+def test_the_pipelines_beside_a_packed_scenario_need_no_file_either(tmp_path: Path) -> None:
+    calls, path = tmp_path / "calls.csv", tmp_path / "scenario.yaml"
+    calls.write_text("seconds\n1\n2\n3\n")
+    recorded = "{model: trace, file: calls.csv, column_s: seconds}"
+    path.write_text(BESIDE.replace("{model: exponential, mean_s: 1}", recorded))
+    scenario = load(path)
+    before, sent = replicate(scenario, 3), packed(scenario)
+    calls.unlink()
+    assert made(Task(0, sent, 3)) == (0, before)
