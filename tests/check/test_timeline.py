@@ -148,6 +148,8 @@ def test_counters_end_at_the_values_of_the_run(run: tuple[Header, list[Event]]) 
     rows = [event["args"] for event in of_phase(found, "C") if event["name"] == "rows"]
     if events[-1].outcome == "success":
         assert rows[-1]["complete"] + rows[-1]["dropped"] == header.graph.rows
+        assert rows[-1]["in progress"] == 0
+    assert all(sum(one.values()) <= header.graph.rows for one in rows)
     last: dict[int, int] = {}
     for event in of_phase(found, "C"):
         if event["name"] == "in flight":
@@ -261,7 +263,33 @@ def test_rows_that_were_claimed_count_as_complete_after_a_resume() -> None:
         ],
     )
     rows = [(e["ts"], e["args"]["complete"]) for e in of_phase(found, "C") if e["name"] == "rows"]
-    assert rows == [(0, 0), (0, 1), (2_000_000, 2)]
+    assert rows == [(0, 0), (0, 1), (1_000_000, 1), (2_000_000, 2)]
+
+
+def test_a_row_is_in_progress_from_the_first_start_that_takes_a_resource_to_its_end() -> None:
+    found = picture(
+        HEADER,
+        [
+            Event(1, 0.0, "start", "a", (0, 3)),
+            Event(2, 1.0, "complete", "a", (0, 3)),
+            Event(3, 1.0, "start", "v", scope=0, reads=((0, 3),)),
+            Event(4, 2.0, "complete", "v", scope=0),
+            Event(5, 2.0, "emit", "v", (0, 3)),
+            Event(6, 2.0, "start", "c", 0),
+            Event(7, 3.0, "start", "c", 1),
+            Event(8, 4.0, "complete", "c", 0),
+            Event(9, 5.0, "drop", "c", 1),
+            Event(10, 6.0, "start", "c", 2),
+            Event(11, 7.0, "crash"),
+            Event(12, 7.0, "resume", claim={"a": 3, "v": 3, "c": 1}),
+            Event(13, 8.0, "start", "c", 1),
+        ],
+    )
+    counted = [e for e in of_phase(found, "C") if e["name"] == "rows"]
+    progress = [(e["ts"] // 1_000_000, e["args"]["in progress"]) for e in counted]
+    assert progress == [(0, 0), (2, 1), (3, 2), (4, 1), (5, 0), (6, 1), (7, 0), (8, 1)]
+    columns = {e["args"]["column"] for e in of_phase(found, "X")}
+    assert columns == {"a", "v", "c"}
 
 
 # The file

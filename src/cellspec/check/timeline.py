@@ -5,13 +5,14 @@ there are slices one after the other. A call takes the lowest slot that is free,
 are always busy come first, and a limit that was not reached shows as missing tracks. Beside the
 slices stand events without duration, as instants: failures on the track of the call, and for the
 whole run drops, skips, output of barriers, crashes and resumes. Two kinds of counters show how many
-rows are complete, and how many calls each resource has in flight.
+rows are complete, dropped and in progress, and how many calls each resource has in flight. A row is
+in progress from the first start of a cell that takes a resource (of any cell, if none does).
 
 Times are whole microseconds of the engine's clock. Where the clock of a trace falls (a new
 incarnation may start it anew), the picture goes on from where it was.
 
 The export draws every event as it is, also a forbidden one: a run that went wrong is the one to
-look at. It is a stream; beside what is in flight it keeps four bytes for each row.
+look at. It is a stream; beside what is in flight it keeps five bytes for each row.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ __all__ = ["ChromeWriter", "export_chrome"]
 
 _RUN_PID = 0
 _EVENTS_TID, _STORAGE_TID = 0, 1
+
+_NOT_STARTED, _STARTED, _OVER = range(3)
 
 _GLOBAL = frozenset({"crash", "resume", "stop", "stop_requested", "end"})
 
@@ -109,7 +112,10 @@ class ChromeWriter:
         self._calls: dict[tuple[str, int, bool], _Call] = {}
         self._ranges: dict[str, list[_Call]] = {}
         self._claim: _Call | None = None
+        self._working = frozenset(takes) or frozenset(self._pid_of)
         self._open = array("I")
+        self._begun = bytearray()
+        self._in_progress = 0
         self._claimed: list[Rows] = [0] * len(self._rules.columns)
         self._edges: list[int] = []
         self._complete = 0
@@ -214,7 +220,11 @@ class ChromeWriter:
         assert event.column is not None
         column = event.column
         rule = self._rules.columns[self._rules.index[column]]
-        args: dict[str, Any] = {"seq": event.seq, "attempt": event.attempt or 1}
+        args: dict[str, Any] = {
+            "seq": event.seq,
+            "column": column,
+            "attempt": event.attempt or 1,
+        }
         if event.scope is not None:
             if event.reads is not None:
                 args["reads"] = [list(span) for span in event.reads]
@@ -222,6 +232,9 @@ class ChromeWriter:
             self._open_call((column, event.scope, True), column, name, args)
             return
         for start, stop in _rows(event):
+            if column in self._working:
+                for row in range(start, stop):
+                    self._begin(row)
             if rule.streamable and stop > start + 1:
                 call = self._take(column, cell_words(column, start, stop), args)
                 call.span, call.left = (start, stop), stop - start
@@ -365,7 +378,7 @@ class ChromeWriter:
         self._rows = event.records if event.records is not None else self._rows
         self._claimed = [claimed_rows(claim.get(rule.name, 0)) for rule in self._rules.columns]
         self._edges = sorted({edge for rows in self._claimed for edge in chain(*spans(rows))})
-        self._open = array("I")
+        self._open, self._begun, self._in_progress = array("I"), bytearray(), 0
         # Drops before the claim was begun stay, whether the engine lists them or not.
         dropped = self._covered_drops if event.dropped is None else rows_of(event.dropped)
         self._dropped = RowSet(self._rows)
@@ -418,8 +431,18 @@ class ChromeWriter:
         self._dropped.add(row)
         self._grow(row)
         self._open[row] = 0
+        self._in_progress -= self._begun[row] == _STARTED
+        self._begun[row] = _OVER
 
     # Counters
+
+    def _begin(self, row: int) -> None:
+        """A call of a row starts; the first one puts it in progress, if it has cells to make."""
+        self._grow(row)
+        if self._open[row] and self._begun[row] == _NOT_STARTED:
+            self._begun[row] = _STARTED
+            self._in_progress += 1
+            self._rows_changed = True
 
     def _resolve(self, row: int) -> None:
         """One more cell of a row is there; when it was the last, the row is complete."""
@@ -429,6 +452,8 @@ class ChromeWriter:
             known[row] -= 1
             if not known[row]:
                 self._complete += 1
+                self._in_progress -= self._begun[row] == _STARTED
+                self._begun[row] = _OVER
                 self._rows_changed = True
 
     def _grow(self, row: int) -> None:
@@ -442,6 +467,7 @@ class ChromeWriter:
             last = min(edge, row + 1)
             left = sum(not covers(rows, first) for rows in self._claimed)
             known.extend(array("I", (left,)) * (last - first))
+            self._begun.extend(bytes(last - first))
 
     def _flush_counters(self) -> None:
         for pid in self._changed:
@@ -466,7 +492,11 @@ class ChromeWriter:
                 "name": "rows",
                 "pid": _RUN_PID,
                 "ts": self._now_us,
-                "args": {"complete": self._complete, "dropped": len(self._dropped)},
+                "args": {
+                    "complete": self._complete,
+                    "dropped": len(self._dropped),
+                    "in progress": self._in_progress,
+                },
             }
         )
 

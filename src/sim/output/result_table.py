@@ -6,17 +6,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cellspec.text import counted, table_lines
 from sim.results import Result
 
-__all__ = ["decimals", "integers", "printable", "render_table", "table"]
+__all__ = [
+    "Columns",
+    "bill_table",
+    "column_table",
+    "decimals",
+    "endpoint_table",
+    "failure_table",
+    "incarnation_table",
+    "integers",
+    "printable",
+    "render_table",
+    "resource_table",
+    "summary",
+    "table",
+    "times_table",
+    "wait_table",
+]
 
 SATURATED = 0.9
 """Calls wait in the queue of a saturated endpoint for at least this share of the run."""
 
 ENOUGH = 0.9
 """Where so few of the calls at once would do as much, the endpoint is saturated too."""
+
+
+class Columns(NamedTuple):
+    """A table by columns, before it is text: of each column its label and its cells.
+
+    Attributes:
+        words: so many columns, the first, hold words; the rest hold figures.
+    """
+
+    columns: Sequence[tuple[str, Sequence[str]]]
+    words: int
+
+    def lines(self) -> list[str]:
+        """The table for a terminal."""
+        return table(self.columns, words=self.words)
 
 
 def render_table(result: Result) -> str:
@@ -27,24 +59,26 @@ def render_table(result: Result) -> str:
         f"{title} = {counted(result.cells, 'cell')}",
         f"policy {result.policy}, {counted(result.workers, 'worker')}, seed {result.seed}",
         "",
-        *_summary(result),
+        *_summary_lines(result),
         "",
-        *_resource_table(result),
+        *resource_table(result).lines(),
         "",
-        *_wait_table(result),
+        *wait_table(result).lines(),
         "",
-        *_column_table(result),
+        *column_table(result).lines(),
     ]
     if result.row_time:
         parts += ["", _row_time(result)]
     if result.failures:
-        parts += ["", *_failure_table(result)]
+        parts += ["", *failure_table(result).lines()]
     if result.binding:
         parts += ["", _binding(result)]
     if result.by_endpoint:
-        parts += ["", *_endpoint_table(result), "", *_times_table(result), *_bill_table(result)]
+        parts += ["", *endpoint_table(result).lines(), "", *times_table(result).lines()]
+    if (bill := bill_table(result)) is not None:
+        parts += ["", *bill.lines()]
     if len(result.incarnations) > 1:
-        parts += ["", *_incarnation_table(result)]
+        parts += ["", *incarnation_table(result).lines()]
     if result.notes:
         parts += ["", *result.notes]
     verdict = result.verdict if result.checked else f"{result.verdict}: clauses of time were off"
@@ -59,7 +93,8 @@ def _crashes(result: Result) -> str:
     return f"{result.crashes:,} of {result.crashes_planned:,} planned"
 
 
-def _summary(result: Result) -> list[str]:
+def summary(result: Result) -> list[tuple[str, str]]:
+    """The figures of the run as a whole: of each its label, and its value with its unit."""
     ages = (result.row_age_p50_s, result.row_age_p95_s, result.row_age_p99_s)
     lines = [
         ("makespan", f"{_clock(result.makespan_s)} ({seconds(result.makespan_s)} s)"),
@@ -92,15 +127,21 @@ def _summary(result: Result) -> list[str]:
             ("cells lost to crashes", lost),
             ("busy time lost to crashes", paid),
         ]
+    return lines
+
+
+def _summary_lines(result: Result) -> list[str]:
+    lines = summary(result)
     width = max(len(label) for label, _ in lines)
     return [f"{label:<{width}}  {text}" for label, text in lines]
 
 
-def _resource_table(result: Result) -> list[str]:
+def resource_table(result: Result) -> Columns:
+    """What each resource did, and all workers."""
     items = result.by_resource
     limits = [*(item.limit for item in items), result.workers]
     shares = [*(item.utilisation for item in items), result.worker_utilisation]
-    return table(
+    return Columns(
         [
             ("resource", [*(printable(item.resource or "(none)") for item in items), "workers"]),
             ("limit", integers(limits)),
@@ -117,7 +158,8 @@ def _resource_table(result: Result) -> list[str]:
     )
 
 
-def _wait_table(result: Result) -> list[str]:
+def wait_table(result: Result) -> Columns:
+    """How long calls waited before they started, by resource."""
     items = result.by_resource
     every = "" if result.sampled_every == 1 else f", 1 row in {result.sampled_every:,}"
     figures = [
@@ -130,7 +172,7 @@ def _wait_table(result: Result) -> list[str]:
         ("3", [item.mean_wait_q3_s for item in items]),
         ("4", [item.mean_wait_q4_s for item in items]),
     ]
-    return table(
+    return Columns(
         [
             (f"wait s{every}", [printable(item.resource or "(none)") for item in items]),
             *((label, decimals(values)) for label, values in figures),
@@ -139,7 +181,8 @@ def _wait_table(result: Result) -> list[str]:
     )
 
 
-def _column_table(result: Result) -> list[str]:
+def column_table(result: Result) -> Columns:
+    """What each column did."""
     items = result.by_column
     kinds = ["barrier" if item.barrier else "" for item in items]
     columns = [
@@ -158,12 +201,13 @@ def _column_table(result: Result) -> list[str]:
     if not any(kinds):
         del columns[2]
         words = 2
-    return table(columns, words=words)
+    return Columns(columns, words=words)
 
 
-def _failure_table(result: Result) -> list[str]:
+def failure_table(result: Result) -> Columns:
+    """Failures, drops and skips by column."""
     items = result.failures
-    return table(
+    return Columns(
         [
             ("column", [printable(item.column) for item in items]),
             ("retryable", integers([item.retryable for item in items])),
@@ -203,7 +247,8 @@ def _row_time(result: Result) -> str:
     return f"time of a row: {mean} s = {' | '.join(shares)}"
 
 
-def _endpoint_table(result: Result) -> list[str]:
+def endpoint_table(result: Result) -> Columns:
+    """What each endpoint took in and refused."""
     items = result.by_endpoint
     shares = [item.refused_share for item in items]
     columns = [
@@ -216,12 +261,13 @@ def _endpoint_table(result: Result) -> list[str]:
         ("mean in flight", decimals([item.mean_in_flight for item in items])),
         ("mean limit", decimals([item.mean_limit for item in items])),
     ]
-    return table(columns, words=1)
+    return Columns(columns, words=1)
 
 
-def _times_table(result: Result) -> list[str]:
+def times_table(result: Result) -> Columns:
+    """Where the time of calls went behind an endpoint, by column."""
     items = result.call_times
-    return table(
+    return Columns(
         [
             ("calls of column", [printable(item.column) for item in items]),
             ("line s", decimals([item.line_s for item in items])),
@@ -234,11 +280,11 @@ def _times_table(result: Result) -> list[str]:
     )
 
 
-def _bill_table(result: Result) -> list[str]:
-    """Tokens and money after an empty line; nothing for calls that have neither."""
+def bill_table(result: Result) -> Columns | None:
+    """Tokens and money; None for calls that have neither."""
     items = result.bill
     if not any(item.prompt_tokens or item.output_tokens for item in items):
-        return []
+        return None
     total = sum(item.calls for item in items)
     columns = [
         ("tokens of", [*(printable(item.column) for item in items), "all"]),
@@ -250,12 +296,13 @@ def _bill_table(result: Result) -> list[str]:
     # Where the scenario states no price a cost of 0 would be an untruth.
     if result.cost:
         columns.append(("cost", decimals([*(item.cost for item in items), result.cost])))
-    return ["", *table(columns, words=2)]
+    return Columns(columns, words=2)
 
 
-def _incarnation_table(result: Result) -> list[str]:
+def incarnation_table(result: Result) -> Columns:
+    """The runs of the process."""
     items = result.incarnations
-    return table(
+    return Columns(
         [
             ("incarnation", integers([item.incarnation for item in items])),
             ("start s", decimals([item.start_s for item in items])),
