@@ -10,5 +10,7 @@ module             contents
 `experiment`       scenarios that are run with the same seeds
 `replication`      one run of a scenario with one seed, as plain figures
 `stopping`         how many runs are enough
+`deciding`         the figures that a table of many runs shows
+`replicated`       a scenario that was run many times, with its figures
 =================  =================================================================================
 """
