@@ -4,11 +4,14 @@ There are two families, for two causes. A `SpecError` means that an *input* cann
 a checkpoint, a scenario, a node. Its message is one line that names the thing, the field and the
 expected value. A `Violation` means that an *event* breaks a numbered clause of the specification:
 it names the clause, and a program that drives an engine reports it rather than repairs it.
+
+Each goes through `pickle` as it is, so that one that is raised in another process is the same here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -23,8 +26,16 @@ __all__ = [
 ]
 
 
+def _pickled(error: Exception) -> tuple[Any, ...]:
+    """An error as it is: its own arguments are others than those of the message."""
+    return type(error).__new__, (type(error), *error.args), vars(error)
+
+
 class SpecError(ValueError):
     """Input that cannot be used. The message is one line for its author."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _pickled(self)
 
 
 class FaultsError(SpecError):
@@ -109,6 +120,9 @@ class MissingExtraError(ImportError):
         super().__init__(f"{what} needs an optional dependency; {how_to_install(extra)}")
         self.extra = extra
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _pickled(self)
+
 
 class Violation(Exception):  # noqa: N818 - the field's word for a broken rule is not "error"
     """A clause of the specification was broken.
@@ -122,3 +136,6 @@ class Violation(Exception):  # noqa: N818 - the field's word for a broken rule i
         super().__init__(f"{clause}: {detail}")
         self.clause = clause
         self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _pickled(self)

@@ -7,6 +7,7 @@ of two configurations is better, and by how much.
 module             contents
 =================  =================================================================================
 `intervals`        the mean of runs, their quantiles and paired differences, with intervals
+`compared`         two scenarios, figure by figure, with a verdict for each
 `experiment`       scenarios that are run with the same seeds
 `replication`      one run of a scenario with one seed, as plain figures
 `stopping`         how many runs are enough

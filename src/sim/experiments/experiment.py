@@ -26,6 +26,7 @@ class Experiment:
         jobs: runs at once.
         cluster: one of `cellspec.parallel.CLUSTERS`.
         checked: judge time too.
+        names: by scenario, its file, for the errors of its runs.
         on_run: called after each run, with the place of its scenario and the run; for progress.
 
     Raises:
@@ -40,6 +41,7 @@ class Experiment:
         jobs: int = 1,
         cluster: str = "loky",
         checked: bool = True,
+        names: Sequence[str] = (),
         on_run: Callable[[int, Replication], object] = lambda _place, _run: None,
     ) -> None:
         self.scenarios = tuple(scenarios)
@@ -47,6 +49,7 @@ class Experiment:
         self._first_seeds = first_seeds or (0,) * len(self.scenarios)
         self._sent = [packed(scenario) for scenario in self.scenarios]
         self._jobs, self._cluster, self._checked = jobs, cluster, checked
+        self._names = names or ("",) * len(self.scenarios)
         self._on_run = on_run
 
     def grow(self, size: int, places: Iterable[int] | None = None) -> None:
@@ -74,7 +77,7 @@ class Experiment:
             for place, there in done.items():
                 if number >= there:
                     seed = self._first_seeds[place] + number
-                    yield Task(place, self._sent[place], seed, self._checked)
+                    yield Task(place, self._sent[place], seed, self._checked, self._names[place])
 
     def values(self, figure: str, place: int = 0) -> list[float] | None:
         """A figure of every run of a scenario; None if one of the runs has none.

@@ -91,6 +91,9 @@ class Difference:
             both variances over the variance of the differences. None where the differences do not
             vary, and for a single pair.
         identical: every pair is equal.
+        relative_half_width: the interval of `relative` is that, less and more this. It is wider
+            than the interval of the difference where only A's mean is uncertain, and narrower where
+            B is a share of A. None for a single pair, or a mean of A of 0.
     """
 
     pairs: int
@@ -99,6 +102,7 @@ class Difference:
     difference: Mean
     gain: float | None
     identical: bool
+    relative_half_width: float | None = None
 
     @property
     def is_shown(self) -> bool:
@@ -146,7 +150,22 @@ def paired(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Diff
     gain = None
     if difference.sd and one.sd is not None and other.sd is not None:
         gain = tidy((one.sd**2 + other.sd**2) / difference.sd**2)
-    return Difference(len(a), one, other, difference, gain, list(a) == list(b))
+    of_share = _half_width_of_share(a, b, level)
+    return Difference(len(a), one, other, difference, gain, list(a) == list(b), of_share)
+
+
+def _half_width_of_share(a: Sequence[float], b: Sequence[float], level: float) -> float | None:
+    """The half-width of the interval around the difference as a share of A's mean.
+
+    The share is a ratio of two means, and its deviation follows from what is left of each
+    difference when its share of A is taken away (Cochran, Sampling Techniques, 1977, section 6.3).
+    """
+    mean = fmean(a)
+    if mean == 0:
+        return None
+    share = (fmean(b) - mean) / mean
+    half = mean_of([(y - x) - share * x for x, y in zip(a, b, strict=True)], level).half_width
+    return None if half is None else tidy(half / abs(mean))
 
 
 def quantile_of(values: Sequence[float], share: float, level: float = LEVEL) -> Quantile | None:

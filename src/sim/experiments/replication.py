@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from cellspec.errors import SpecError
 from cellspec.parallel import in_parallel
 from sim.result_fields import Scalar, flat
 from sim.results_together import result_of
@@ -51,12 +52,14 @@ class Task:
         scenario: as `packed` gives it.
         seed: of the run.
         checked: judge time too.
+        name: of the scenario's file, for the errors of the run; "" if it has none.
     """
 
     place: int
     scenario: bytes
     seed: int
     checked: bool = True
+    name: str = ""
 
 
 def replicate(scenario: Scenario, seed: int, *, checked: bool = True) -> Replication:
@@ -109,9 +112,15 @@ def made(task: Task) -> tuple[int, Replication]:
     """The place of a task, and its run.
 
     Raises:
-        Violation, SpecError: as of `replicate`.
+        Violation, SpecError: as of `replicate`; the second with the task's name, if it has one.
     """
-    return task.place, replicate(_read(task.scenario), task.seed, checked=task.checked)
+    try:
+        return task.place, replicate(_read(task.scenario), task.seed, checked=task.checked)
+    except SpecError as error:
+        if not task.name:
+            raise
+        # Whoever reads it runs that seed alone, to look at it.
+        raise SpecError(f"{task.name}: seed {task.seed}: {error}") from None
 
 
 @lru_cache(maxsize=64)

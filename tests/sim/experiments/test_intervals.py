@@ -110,3 +110,24 @@ def test_an_interval_names_the_extra_that_it_takes(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(MissingExtraError, match=r"an interval.*experiments"):
         quantile_of([float(n) for n in range(7)], 0.45)
+
+
+def test_the_interval_of_a_share_holds_where_only_the_mean_of_a_varies() -> None:
+    # B is A and a constant: the difference is known, and its share of A's mean is not.
+    rng, held = random.Random(3), 0
+    for _ in range(2000):
+        a = [rng.gauss(10, 3) for _ in range(20)]
+        found = paired(a, [value + 1 for value in a])
+        assert found.relative is not None
+        assert found.relative_half_width is not None
+        held += abs(found.relative - 0.1) <= found.relative_half_width
+    assert abs(held / 2000 - 0.95) <= 0.025
+
+
+def test_the_interval_of_a_share_has_no_width_where_b_is_a_share_of_a() -> None:
+    a = [10.0, 20.0, 30.0]
+    found = paired(a, [value / 2 for value in a])
+    assert (found.relative, found.relative_half_width) == (-0.5, 0.0)
+    assert found.difference.half_width
+    assert paired([0.0, 0.0], [1.0, 2.0]).relative_half_width is None
+    assert paired([1.0], [2.0]).relative_half_width is None

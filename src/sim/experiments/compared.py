@@ -1,0 +1,337 @@
+"""Two scenarios compared, figure by figure, on runs that are paired by their seeds.
+
+Run number k of scenario A and run number k of scenario B have the same seed, so that they meet the
+same draws where both ask for them (*common random numbers*; `sim.draws` says of what a draw is a
+function). What a slow call adds to both then cancels out, and far fewer runs show a difference.
+*Independent* runs have other seeds for B; the interval is worked out in the same way, and is as
+wide as that of unrelated runs.
+
+`compare` runs both scenarios, and `compared` looks at runs that are there. A **figure** is what a
+run gives; a **setting**, such as the policy or a limit, is what the scenario says. Names, seeds and
+digests are neither: a scenario is identical to a copy of it with another name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cellspec.errors import SpecError
+from cellspec.text import did_you_mean
+from sim.experiments.experiment import Experiment
+from sim.experiments.intervals import Difference, Mean, paired
+from sim.experiments.replication import Replication
+from sim.experiments.stopping import FixedRuns, Stopping, run_until
+from sim.figures import FROM_SCENARIO
+from sim.result_fields import Scalar
+from sim.scenario.scenario import Scenario
+
+__all__ = [
+    "INDEPENDENT_SEED",
+    "PAIRS",
+    "Compared",
+    "Comparison",
+    "Outcomes",
+    "Setting",
+    "Verdict",
+    "as_share",
+    "check_figure",
+    "compare",
+    "compared",
+]
+
+PAIRS = 30
+"""Pairs of runs, if nothing else is said."""
+
+INDEPENDENT_SEED = 1_000_000
+"""The seed of B's first run where the runs are independent; A's is 0."""
+
+_NOT_COMPARED = frozenset(
+    {"name", "scenario_digest", "seed", "checked", "verdict", "fingerprint", "notes"}
+)
+_SETTINGS = frozenset({*FROM_SCENARIO, "limit", "pipelines"}) - _NOT_COMPARED
+
+Verdict = Literal["identical", "lower", "higher", "no difference shown", "lacking"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A number that runs of both scenarios give.
+
+    Attributes:
+        figure: its name.
+        found: the difference; None if a run lacks the figure.
+        identical: both runs of each pair have the same, or both lack it.
+        lacking_a, lacking_b: runs of each scenario that lack it, such as the time of the first
+            row in a run that delivers none.
+    """
+
+    figure: str
+    found: Difference | None
+    identical: bool
+    lacking_a: int = 0
+    lacking_b: int = 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the runs show of B beside A."""
+        if self.identical:
+            return "identical"
+        if self.found is None:
+            return "lacking"
+        if not self.found.is_shown:
+            return "no difference shown"
+        return "lower" if self.found.difference.mean < 0 else "higher"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """A figure that is a word, such as how a run ended: how many runs of each scenario say what.
+
+    Attributes:
+        figure: its name.
+        a, b: by word, the runs of each; words in the order of the alphabet.
+        identical: the runs of each pair say the same.
+    """
+
+    figure: str
+    a: Mapping[str, int]
+    b: Mapping[str, int]
+    identical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the scenarios say otherwise, and each run of them repeats."""
+
+    name: str
+    a: Scalar
+    b: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two scenarios, compared.
+
+    Attributes:
+        pairs: runs of each.
+        first_seed_b: the seed of B's first run; A's is 0.
+        figures: those that both have, in the order of A's.
+        outcomes: the figures that are words.
+        settings: those that both have and that differ.
+        only_a, only_b: figures that only one of the scenarios has.
+        checked: every event of each run was judged.
+    """
+
+    pairs: int
+    first_seed_b: int
+    figures: tuple[Compared, ...]
+    outcomes: tuple[Outcomes, ...]
+    settings: tuple[Setting, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    checked: bool
+
+    @property
+    def independent(self) -> bool:
+        """Whether the runs of a pair have nothing in common."""
+        return self.first_seed_b != 0
+
+    @property
+    def identical(self) -> bool:
+        """Whether every figure is the same in both runs of each pair."""
+        return (
+            not (self.only_a or self.only_b)
+            and all(one.identical for one in self.figures)
+            and all(one.identical for one in self.outcomes)
+        )
+
+    def of(self, figure: str) -> Compared:
+        """A number by its name.
+
+        Raises:
+            KeyError: it is none that both scenarios have.
+        """
+        for one in self.figures:
+            if one.figure == figure:
+                return one
+        raise KeyError(figure)
+
+
+def compare(
+    a: Scenario,
+    b: Scenario,
+    rule: Stopping = FixedRuns(PAIRS),  # noqa: B008 - it cannot be changed
+    *,
+    figure: str = "makespan_s",
+    independent: bool = False,
+    jobs: int = 1,
+    cluster: str = "loky",
+    checked: bool = True,
+    files: Sequence[str] = (),
+    on_run: Callable[[int, Replication], object] = lambda _place, _run: None,
+    on_look: Callable[[Compared], object] = lambda _so_far: None,
+) -> tuple[Comparison, Experiment]:
+    """Run two scenarios with the same seeds, and compare their figures.
+
+    Args:
+        a, b: the scenarios.
+        rule: when there are enough pairs. A precision is about the difference of the figure, as a
+            share of A's mean.
+        figure: the one that the rule looks at.
+        independent: give B other seeds.
+        jobs: runs at once.
+        cluster: one of `cellspec.parallel.CLUSTERS`.
+        checked: judge time too.
+        files: those of the scenarios, for the errors of their runs.
+        on_run: called after each run, with 0 for A or 1 for B, and the run.
+        on_look: called with the figure each time that the rule has looked at it.
+
+    Returns:
+        The comparison, and the runs that it is of.
+
+    Raises:
+        SpecError: there is no such figure; a run may never end, or draws what an endpoint can never
+            hold.
+        MissingExtraError: scipy is not installed, or several jobs and joblib is not.
+        Violation: an event breaks a clause.
+    """
+    first = INDEPENDENT_SEED if independent else 0
+    made = Experiment(
+        (a, b),
+        first_seeds=(0, first),
+        jobs=jobs,
+        cluster=cluster,
+        checked=checked,
+        names=files,
+        on_run=on_run,
+    )
+    names = a.name, b.name
+    # A name that is spelled wrong must not cost the runs.
+    made.grow(1)
+    check_figure(compared(*made.runs, names=names, first_seed_b=first), figure)
+
+    def look() -> Mean:
+        found = compared(*made.runs, names=names, first_seed_b=first, only=figure).of(figure)
+        on_look(found)
+        return as_share(found)
+
+    run_until(rule, made.grow, look)
+    return compared(*made.runs, names=names, first_seed_b=first), made
+
+
+def as_share(found: Compared) -> Mean:
+    """What a rule looks at: A's mean, with the interval of the difference as a share of it.
+
+    Without an interval no precision is met.
+    """
+    if found.found is None:
+        return Mean(0, 0.0, None, None)
+    difference, share = found.found.difference, found.found.relative_half_width
+    mean = found.found.a.mean
+    half = difference.half_width if share is None else share * abs(mean)
+    return Mean(difference.runs, mean, None, half)
+
+
+def check_figure(found: Comparison, figure: str) -> None:
+    """Refuse the name of a figure that cannot be compared.
+
+    Raises:
+        SpecError: it is none; one line that says what could be meant.
+    """
+    known = [one.figure for one in found.figures]
+    if figure in known:
+        return
+    if figure in found.only_a or figure in found.only_b:
+        which = "A" if figure in found.only_a else "B"
+        raise SpecError(f"--figure: only scenario {which} has {figure!r}")
+    words = [one.figure for one in found.outcomes]
+    if figure in words or figure.rpartition(".")[2] in _SETTINGS | _NOT_COMPARED:
+        raise SpecError(f"--figure: expected a number that runs give, got {figure!r}")
+    raise SpecError(f"--figure: no figure is named {figure!r}{did_you_mean(figure, known)}")
+
+
+def compared(
+    a: Sequence[Replication],
+    b: Sequence[Replication],
+    *,
+    names: tuple[str, str] = ("", ""),
+    first_seed_b: int = 0,
+    only: str | None = None,
+) -> Comparison:
+    """Compare runs, each run of A with the run of B at the same place.
+
+    Args:
+        a, b: the runs of each scenario, as many of each, and at least one.
+        names: of the scenarios; figures of B's own pipeline are compared with those of A's own,
+            whatever they are called. Of pipelines beside them those of one name are compared.
+        first_seed_b: the seed of B's first run; 0 if the pairs have common random numbers.
+        only: the one figure that is wanted; None for all.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+    """
+    here = [run.figures for run in a]
+    there = _with_own_name([run.figures for run in b], *names)
+    shared = [name for name in here[0] if name in there[0]]
+    figures, outcomes, settings = [], [], []
+    for name in shared:
+        last = name.rpartition(".")[2]
+        if last in _NOT_COMPARED or only not in (None, name):
+            continue
+        mine, others = [one[name] for one in here], [one[name] for one in there]
+        if last in _SETTINGS:
+            if mine[0] != others[0]:
+                settings.append(Setting(name, mine[0], others[0]))
+        elif any(isinstance(value, str) for value in (*mine, *others)):
+            outcomes.append(_words(name, mine, others))
+        else:
+            figures.append(_numbers(name, mine, others))
+    return Comparison(
+        pairs=len(here),
+        first_seed_b=first_seed_b,
+        figures=tuple(figures),
+        outcomes=tuple(outcomes),
+        settings=tuple(settings),
+        only_a=_only(here[0], there[0]),
+        only_b=_only(there[0], here[0]),
+        checked=all(one["checked"] is True for one in (*here, *there)),
+    )
+
+
+def _numbers(name: str, a: Sequence[Scalar], b: Sequence[Scalar]) -> Compared:
+    mine = [float(value) for value in a if value is not None]
+    others = [float(value) for value in b if value is not None]
+    lacking = len(a) - len(mine), len(b) - len(others)
+    found = None if any(lacking) else paired(mine, others)
+    return Compared(name, found, list(a) == list(b), *lacking)
+
+
+def _words(name: str, a: Sequence[Scalar], b: Sequence[Scalar]) -> Outcomes:
+    mine, others = (dict(sorted(Counter(map(str, values)).items())) for values in (a, b))
+    return Outcomes(name, mine, others, list(a) == list(b))
+
+
+def _only(here: Iterable[str], there: Mapping[str, Scalar]) -> tuple[str, ...]:
+    left_out = _NOT_COMPARED | _SETTINGS
+    return tuple(
+        name for name in here if name not in there and name.rpartition(".")[2] not in left_out
+    )
+
+
+def _with_own_name(
+    runs: Sequence[Mapping[str, Scalar]], ours: str, theirs: str
+) -> Sequence[Mapping[str, Scalar]]:
+    """Figures of B with A's name for the file's own pipeline; nothing changes where it is taken."""
+    old, new = f"pipeline.{theirs}.", f"pipeline.{ours}."
+    if old == new or any(name.startswith(new) for name in runs[0]):
+        return runs
+    return [
+        {
+            new + name.removeprefix(old) if name.startswith(old) else name: value
+            for name, value in run.items()
+        }
+        for run in runs
+    ]
