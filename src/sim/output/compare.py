@@ -1,0 +1,371 @@
+"""The words of ``cellspec compare``: a table with a verdict for each figure, JSON and CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cellspec.text import counted, noun, table_lines
+from sim.experiments.compared import Compared, Comparison, Outcomes, as_share
+from sim.experiments.intervals import LEVEL, Mean
+from sim.experiments.replication import Replication
+from sim.experiments.stopping import Precision
+from sim.output.result_data import csv_lines
+from sim.output.result_table import decimals, printable
+from sim.result_fields import Scalar
+from sim.results import NOT_CHECKED, SATISFIED
+
+__all__ = ["OUT_FILES", "Report", "percent", "render_compare", "runs_csv", "verdict_words"]
+
+SHOWN = (
+    "makespan_s",
+    "rows_per_s",
+    "rows_delivered",
+    "rows_dropped",
+    "first_row_s",
+    "row_age_p50_s",
+    "row_age_p95_s",
+    "cost",
+    "worker_busy_s",
+    "worker_utilisation",
+    "crashes",
+    "cells_done_again",
+    "busy_lost_s",
+    "checkpoints",
+    "checkpoint_bytes",
+)
+"""The figures of a pipeline that decide most questions; JSON and CSV have all of them."""
+
+_GAIN_SHOWN = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is said of a comparison.
+
+    Attributes:
+        found: the comparison.
+        a, b: how the user names each scenario: its file, and the settings for it alone.
+        figure: the one of the headline.
+        precision: what was wished; None for a number of pairs.
+    """
+
+    found: Comparison
+    a: str
+    b: str
+    figure: str
+    precision: Precision | None = None
+
+
+def render_compare(report: Report, form: str) -> str:
+    """The comparison as a table, as JSON, or as CSV."""
+    if form == "json":
+        return json.dumps(_data(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if form == "csv":
+        return _csv(report.found)
+    return "".join(f"{line.rstrip()}\n" for line in _lines(report))
+
+
+def _lines(report: Report) -> list[str]:
+    found = report.found
+    lines = [
+        f"A  {printable(report.a)}",
+        f"B  {printable(report.b)}",
+        _of_seeds(found),
+        *_settings(found),
+        "",
+        _headline(report),
+    ]
+    if not found.identical:
+        lines += ["", *_table(report), *_identical(report)]
+        lines += [_of_outcomes(one) for one in found.outcomes if not one.identical]
+    lines += _only("A", found.only_a) + _only("B", found.only_b)
+    verdict = SATISFIED if found.checked else f"{NOT_CHECKED}: clauses of time were off"
+    return [*lines, "", *_meaning(report), verdict]
+
+
+def _of_seeds(found: Comparison) -> str:
+    last = found.pairs - 1
+    if not found.independent:
+        return f"{counted(found.pairs, 'pair')} of runs on common random numbers: seeds 0 to {last}"
+    first = found.first_seed_b
+    return (
+        f"{counted(found.pairs, 'pair')} of independent runs: seeds 0 to {last} of A, "
+        f"{first:,} to {first + last:,} of B"
+    )
+
+
+def _settings(found: Comparison) -> list[str]:
+    return [
+        f"setting {printable(one.name)}: A {_plain(one.a)}, B {_plain(one.b)}"
+        for one in found.settings
+    ]
+
+
+def _plain(value: Scalar) -> str:
+    if value is None:
+        return "none"
+    return printable(value) if isinstance(value, str) else f"{value:,}"
+
+
+def _headline(report: Report) -> str:
+    found = report.found
+    if found.identical:
+        figures = len(found.figures) + len(found.outcomes)
+        return (
+            f"identical: all {figures} figures are equal in each of {counted(found.pairs, 'pair')}"
+        )
+    one = found.of(report.figure)
+    words = f"{printable(one.figure)}: {verdict_words(one, found.pairs)}"
+    gain = None if found.independent or one.found is None else one.found.gain
+    if gain is not None:
+        words += f"; gain {gain_words(gain)}: so many times as many independent runs would tell it"
+    return f"{words}{_of_precision(report, one)}"
+
+
+def _of_precision(report: Report, one: Compared) -> str:
+    wished = report.precision
+    if wished is None or one.found is None:
+        return ""
+    if wished.is_met(as_share(one)):
+        return f"\nprecision: {percent(wished.half_width)} of A's mean, as wished"
+    half = one.found.relative_half_width
+    reached = "no share, for A's mean is 0" if half is None else percent(half)
+    return (
+        f"\nprecision: reached {reached} after {counted(report.found.pairs, 'pair')}; "
+        f"{percent(wished.half_width)} of A's mean was wished"
+    )
+
+
+def verdict_words(one: Compared, pairs: int) -> str:
+    """What the runs show of a figure: "B lower by 4.2 % ± 0.3 %"."""
+    verdict = one.verdict
+    if verdict == "lacking" or one.found is None:
+        if one.identical:
+            return "identical"
+        return "; ".join(
+            f"{lacking} of {counted(pairs, 'run')} of {name} {noun(lacking, 'has', 'have')} none"
+            for name, lacking in (("A", one.lacking_a), ("B", one.lacking_b))
+            if lacking
+        )
+    share, half = one.found.relative, one.found.relative_half_width
+    if verdict == "identical":
+        return verdict
+    if verdict == "no difference shown":
+        if share is None or half is None:
+            return verdict
+        low, high = _rounded(100 * (share - half), 100 * (share + half), by=100 * half)
+        return f"{verdict} ({low} % to {high} %)"
+    if share is None or half is None:
+        difference = one.found.difference
+        size, width = _rounded(
+            abs(difference.mean), difference.half_width or 0.0, by=difference.half_width or 0.0
+        )
+        return f"B {verdict} by {size} ± {width}"
+    size, width = _rounded(100 * abs(share), 100 * half, by=100 * half)
+    return f"B {verdict} by {size} % ± {width} %"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage: "2 %"."""
+    return f"{100 * share:.2g} %"
+
+
+def gain_words(gain: float) -> str:
+    """How many times as many independent runs it would take: "35 x"."""
+    if gain > _GAIN_SHOWN:
+        return f"> {_GAIN_SHOWN:,.0f} x"
+    return f"{gain:.1f} x" if gain < 10 else f"{float(f'{gain:.2g}'):,.0f} x"
+
+
+def _rounded(*values: float, by: float) -> list[str]:
+    """Figures with the decimals of an interval's first digit."""
+    if by < 1e-9:
+        return [f"{value:,.4g}" for value in values]
+    digits = max(0, -math.floor(math.log10(by)))
+    return [f"{value + 0.0:,.{digits}f}" for value in values]
+
+
+def _table(report: Report) -> list[str]:
+    found = report.found
+    lines = [["figure", "A", "B", "B - A", "±", "gain", "verdict"]]
+    for one in _shown(report):
+        numbers = ["–"] * 4
+        gain = None
+        if one.found is not None:
+            difference, gain = one.found.difference, one.found.gain
+            numbers = _numbers(
+                one.found.a.mean, one.found.b.mean, difference.mean, difference.half_width
+            )
+        lines.append(
+            [
+                printable(one.figure),
+                *numbers,
+                "–" if gain is None or found.independent else gain_words(gain),
+                verdict_words(one, found.pairs),
+            ]
+        )
+    return table_lines(lines, left=(0, 6))
+
+
+def _numbers(a: float, b: float, difference: float, half: float | None) -> list[str]:
+    """A line of the table, with two digits of the half-width."""
+    values = [a, b, difference, half]
+    if not half:
+        return decimals(values)
+    digits = min(max(0, 1 - math.floor(math.log10(half))), 9)
+    return ["–" if value is None else f"{value + 0.0:,.{digits}f}" for value in values]
+
+
+def _shown(report: Report) -> list[Compared]:
+    """The figure of the headline, and those that decide most questions, where they differ."""
+    found = report.found
+    names = {one.figure for one in found.figures if _decides(one.figure)} - {report.figure}
+    rest = [one for one in found.figures if one.figure in names and one.verdict != "identical"]
+    return [found.of(report.figure), *rest]
+
+
+def _decides(figure: str) -> bool:
+    kind, _, rest = figure.partition(".")
+    last = figure.rpartition(".")[2]
+    if not rest:
+        return figure in SHOWN
+    if kind == "pipeline":
+        return last in SHOWN and figure.count(".") == 2
+    return last == ("refused_share" if kind == "endpoint" else "utilisation")
+
+
+def _identical(report: Report) -> list[str]:
+    """The deciding figures that are equal, and where the others are."""
+    found = report.found
+    shown = {one.figure for one in _shown(report)}
+    same = [
+        printable(one.figure)
+        for one in found.figures
+        if one.verdict == "identical" and one.found and _decides(one.figure)
+    ]
+    lines = [f"identical: {', '.join(same)}"] if same else []
+    more = len(found.figures) - len(shown) - len([one for one in same if one not in shown])
+    if more:
+        lines.append(f"{counted(more, 'more figure')}: --format json, or csv")
+    return lines
+
+
+def _of_outcomes(one: Outcomes) -> str:
+    def words(runs: Mapping[str, int]) -> str:
+        return ", ".join(f"{printable(word)} {count:,}" for word, count in runs.items())
+
+    return f"{printable(one.figure)}: A {words(one.a)}; B {words(one.b)}"
+
+
+def _only(name: str, figures: Sequence[str]) -> list[str]:
+    """The figures of one scenario alone, those of one resource as one."""
+    counts: dict[str, int] = {}
+    for figure in figures:
+        owner = figure.rpartition(".")[0]
+        counts[owner or figure] = counts.get(owner or figure, 0) + 1
+    if not counts:
+        return []
+    words = (f"{printable(part)} ({counted(number, 'figure')})" for part, number in counts.items())
+    return [f"only in {name}: {', '.join(words)}"]
+
+
+def _meaning(report: Report) -> list[str]:
+    if report.found.identical:
+        return []
+    return [
+        f"Each interval holds the true difference in {percent(LEVEL)} of all comparisons, each for "
+        "itself:",
+        "of twenty figures without any difference one shows a difference on average. Percentages "
+        "are of A's mean.",
+    ]
+
+
+# For programs
+
+
+def _mean(found: Mean) -> dict[str, float | None]:
+    return {"mean": found.mean, "sd": found.sd, "half_width": found.half_width}
+
+
+def _figure(one: Compared) -> dict[str, Any]:
+    found = one.found
+    data: dict[str, Any] = {"figure": one.figure, "verdict": one.verdict}
+    data |= {"lacking_a": one.lacking_a, "lacking_b": one.lacking_b}
+    if found is None:
+        return data
+    return data | {
+        "a": _mean(found.a),
+        "b": _mean(found.b),
+        "difference": _mean(found.difference),
+        "relative": found.relative,
+        "relative_half_width": found.relative_half_width,
+        "gain": found.gain,
+    }
+
+
+def _data(report: Report) -> dict[str, Any]:
+    found, wished = report.found, report.precision
+    data: dict[str, Any] = {
+        "a": report.a,
+        "b": report.b,
+        "pairs": found.pairs,
+        "first_seed_a": 0,
+        "first_seed_b": found.first_seed_b,
+        "common_random_numbers": not found.independent,
+        "level": LEVEL,
+        "checked": found.checked,
+        "identical": found.identical,
+        "figure": report.figure,
+        "verdict": found.of(report.figure).verdict,
+    }
+    if wished is not None:
+        one = found.of(report.figure)
+        data["precision"] = {
+            "half_width": wished.half_width,
+            "most_runs": wished.most_runs,
+            "met": wished.is_met(as_share(one)),
+        }
+    return data | {
+        "settings": [{"name": one.name, "a": one.a, "b": one.b} for one in found.settings],
+        "figures": [_figure(one) for one in found.figures],
+        "outcomes": [
+            {"figure": one.figure, "a": one.a, "b": one.b, "identical": one.identical}
+            for one in found.outcomes
+        ],
+        "only_a": list(found.only_a),
+        "only_b": list(found.only_b),
+    }
+
+
+def _csv(found: Comparison) -> str:
+    """A line for each number that both scenarios have."""
+    lines = []
+    for one in found.figures:
+        data = _figure(one)
+        flat: dict[str, Any] = {"figure": one.figure, "pairs": found.pairs}
+        for part in ("a", "b", "difference"):
+            mean = data.get(part, {})
+            flat[f"{part}_mean" if part != "difference" else part] = mean.get("mean")
+            flat[f"{part}_half_width" if part != "difference" else "half_width"] = mean.get(
+                "half_width"
+            )
+        for name in ("relative", "relative_half_width", "gain", "lacking_a", "lacking_b"):
+            flat[name] = data.get(name)
+        lines.append(flat | {"verdict": one.verdict})
+    return csv_lines(lines)
+
+
+OUT_FILES = ("a.yaml", "b.yaml", "manifest.json", "comparison.json", "comparison.csv", "runs.csv")
+"""The names of the files that ``--out`` writes."""
+
+
+def runs_csv(a: Iterable[Replication], b: Iterable[Replication]) -> str:
+    """Every run: a line for each, with the figures as ``cellspec run --format csv`` gives them."""
+    lines = [
+        {"scenario": name, **run.figures} for name, runs in (("A", a), ("B", b)) for run in runs
+    ]
+    return csv_lines(lines)
