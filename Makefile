@@ -75,9 +75,11 @@ theory: $(READY)
 differential: $(READY)
 	$(BIN)/python -m tests.theory.differential --scenarios 10000
 
-# What others measured, simulated: writes simulations/validation.md from ../shared/data.
+# What others measured and what theory knows, simulated: writes simulations/validation.md and
+# simulations/theory.md from ../shared.
 validation: $(READY)
 	$(BIN)/python -m tests.theory.validation --write
+	$(BIN)/python -m tests.theory.page --write
 
 # Restores of random runs, from claims of any rows, against the law by definition; ten minutes.
 restores: $(READY)
