@@ -44,6 +44,8 @@ USES = {
     "schema": ([], 0),
     "backends": ([], 0),
     "examples": (["text_to_sql"], 0),
+    # scipy is an extra too.
+    "tune": (["{scenario}", "--goal", "throughput"], 2),
     # pytest is an extra; see `test_what_needs_an_extra_names_it`.
     "conformance": (["reference"], 2),
 }
@@ -161,6 +163,7 @@ def names_an_extra(done: subprocess.CompletedProcess[str]) -> bool:
     ("arguments", "extra"),
     [
         (["conformance", "reference"], "conformance"),
+        (["tune", "text_to_sql", "--goal", "throughput"], "experiments"),
         (["--print-completion", "bash"], "completion"),
         (["fuzz", "--methods", "targeted"], "conformance"),
         (["fuzz", "--methods", "random", "--jobs", "2"], "parallel"),

@@ -33,6 +33,7 @@ from sim.commands import (
     run,
     schema,
     shrink,
+    tune,
 )
 from sim.terminal import plain_stdout
 
@@ -42,6 +43,7 @@ PROGRAM = "python -m sim"
 
 _COMMANDS = (
     run,
+    tune,
     check,
     replay,
     shrink,

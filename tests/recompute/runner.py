@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from sim.cli import main
 
-__all__ = ["Run", "run", "run_csv"]
+__all__ = ["Run", "run", "run_csv", "run_tune"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,19 @@ def run_csv(data: dict[str, Any], folder: Path) -> dict[str, str]:
     return row
 
 
-def _command(data: dict[str, Any], folder: Path, form: str, *options: str) -> tuple[int, str, str]:
+def run_tune(data: Mapping[str, Any], folder: Path, *options: str) -> Run:
+    """``python -m sim tune --format json`` with further options."""
+    code, out, err = _command(data, folder, "json", *options, name="tune")
+    return Run(code, json.loads(out) if out else {}, [], err)
+
+
+def _command(
+    data: Mapping[str, Any], folder: Path, form: str, *options: str, name: str = "run"
+) -> tuple[int, str, str]:
     path = folder / "scenario.yaml"
     # Every JSON text is YAML too, and json writes it much faster.
     path.write_text(json.dumps(data), encoding="utf-8")
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        code = main(["run", str(path), "--format", form, *options])
+        code = main([name, str(path), "--format", form, *options])
     return code, out.getvalue(), err.getvalue()

@@ -1,7 +1,7 @@
 """Every case with a known answer, run as a user would run it: ``../shared/theory/README.md``.
 
-A case whose words the simulator does not understand yet is a strict xfail: the first run in which
-it is right fails here until its word is taken out of `NOT_YET`.
+A case whose words the simulator does not understand yet would be a strict xfail: the first run in
+which it is right fails here until its word is taken out of `NOT_YET`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from tests.theory.cases import CASES, FOLDER, Case, Expected, failures_of, read_
 SHORT = 15_000
 """Cases of at most so many cells, over all their runs, are in the default tests."""
 
-NOT_YET = {
-    "tune",
-}
+NOT_YET: set[str] = set()
 """Words of scenarios that a run does not follow yet."""
 
 

@@ -1,0 +1,276 @@
+"""``cellspec tune``: the settings that serve a goal best, of those that are tried."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cellspec.exit_codes import FINE, put
+from sim.arguments import count, override, share
+from sim.commands.loading import add_scenario, load, scenario_file
+from sim.commands.options import add_where
+
+if TYPE_CHECKING:
+    from sim.experiments.elimination import Limit
+    from sim.experiments.tuning_fields import Field, Settings
+    from sim.scenario.loader import ScenarioFile
+    from sim.scenario.scenario import Scenario
+
+__all__ = ["add_parser"]
+
+_GOALS = ("throughput", "cost", "loss", "first-rows")
+"""As `sim.experiments.tuned.GOALS`, whose module is imported late; a test compares them."""
+
+_PRECISION = 0.01
+_MOST = 200
+"""As in `sim.experiments.elimination`; a test compares them."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    tune = commands.add_parser(
+        "tune",
+        help="find the best concurrency, batch, policy and checkpoint interval of a scenario",
+        description="Run a scenario with other limits, batches, policies and checkpoint intervals "
+        "on the same seeds, put out what is shown to be worse, round by round, and print what was "
+        "tried, what was put out when and why, the winner, and the command that runs it.",
+    )
+    add_scenario(tune)
+    tune.add_argument(
+        "--goal",
+        choices=_GOALS,
+        required=True,
+        help="throughput: most rows_per_s; cost: least money for tokens; loss: least "
+        "busy_lost_share, the share of the paid worker time that crashes lose; first-rows: least "
+        "first_row_s",
+    )
+    tune.add_argument(
+        "--within",
+        metavar="FIGURE=MOST",
+        action="append",
+        default=[],
+        help="the mean of a figure of run --format csv is to be at most this, as in makespan_s=6h; "
+        "a time may end in ms, s, m, h or d, a share in %%; repeatable",
+    )
+    tune.add_argument(
+        "--over",
+        metavar="FIELD=V1,V2,…",
+        action="append",
+        default=[],
+        help="search this field alone, over these values, each YAML as in --set; FIELD alone: over "
+        "its usual values; repeatable",
+    )
+    tune.add_argument(
+        "--allow-batch-scope",
+        metavar="COLUMN",
+        dest="allowed",
+        action="append",
+        default=[],
+        help="a barrier over the dataset whose value of each row is the same whatever rows are "
+        "read with it, so that it may work by batch; repeatable",
+    )
+    tune.add_argument(
+        "--precision",
+        metavar="SHARE",
+        type=share,
+        default=_PRECISION,
+        help="end when no candidate can be better than the best by more than this share, as in "
+        f"0.02 or 2%% (default: {_PRECISION})",
+    )
+    tune.add_argument(
+        "--most",
+        metavar="N",
+        type=count,
+        default=_MOST,
+        help=f"runs of each candidate after which it ends all the same (default: {_MOST})",
+    )
+    add_where(tune)
+    tune.add_argument(
+        "--format",
+        choices=("table", "json", "csv"),
+        default="table",
+        help="of stdout; csv is a line for each candidate (default: table)",
+    )
+    tune.set_defaults(command=_tune, prog=tune.prog)
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from sim.commands.progress import run_progress
+    from sim.experiments.elimination import Effort
+    from sim.experiments.tuned import GOALS, Tuning
+    from sim.output.tune import Report, render
+    from sim.scenario.loader import ScenarioFile
+
+    given = args.scenario
+    path = scenario_file(given)
+    own = load(path, {"--set": args.overrides}, prog=args.prog)
+    goal = GOALS[args.goal]
+    limits = [_limit(text) for text in args.within]
+    _check_goal(path, own, [goal.figure, *(limit.figure for limit in limits)])
+    _check_allowed(own, args.allowed)
+    file, sets = ScenarioFile(path), dict(map(override, args.overrides))
+    fields, notes = _fields(args, file, own, sets)
+    with run_progress(go_on="nothing of a search is kept") as progress:
+
+        def on_stage(number: int, fields: Sequence[Field], candidates: int) -> None:
+            names = ", ".join(field.name for field in fields)
+            progress.say(f"{names}: {candidates} candidates{f', pass {number}' * (number > 1)}")
+
+        tuning = Tuning(
+            lambda settings: file.load({**sets, **settings}, option=""),
+            fields,
+            goal,
+            limits=limits,
+            effort=Effort(args.precision, args.most),
+            allowed=args.allowed,
+            jobs=args.jobs,
+            cluster=args.backend,
+            checked=args.checked,
+            on_run=progress.done,
+            on_stage=on_stage,
+        )
+        _check_figures(path, tuning.own_figures(), limits)
+        tuned = tuning.result()
+    put(render(Report(tuned, own.name, given, args.overrides, notes), args.format))
+    return FINE
+
+
+def _limit(text: str) -> Limit:
+    """A limit of ``--within``.
+
+    Raises:
+        SpecError: it is none.
+    """
+    from cellspec.errors import SpecError
+    from sim.experiments.elimination import Limit
+
+    figure, equals, most = text.partition("=")
+    value = _amount(most, is_time=figure.endswith("_s"))
+    if not equals or not figure or value is None:
+        raise SpecError(
+            "--within: expected FIGURE=MOST, a number above 0, as in makespan_s=6h or cost=25, "
+            f"got {text!r}"
+        )
+    return Limit(figure, value)
+
+
+def _amount(text: str, *, is_time: bool) -> float | None:
+    """A number above 0, with a unit of time or a % behind it; None if it is none."""
+    units = _UNITS if is_time else {"%": 0.01}
+    unit = max((one for one in units if text.endswith(one)), key=len, default="")
+    try:
+        value = float(text.removesuffix(unit)) * units.get(unit, 1.0)
+    except ValueError:
+        return None
+    return value if 0 < value < float("inf") else None
+
+
+def _check_goal(path: str, scenario: Scenario, figures: Sequence[str]) -> None:
+    """Refuse a figure that would be 0 whatever the settings.
+
+    Raises:
+        SpecError: cost without a price, or loss without a crash.
+    """
+    from cellspec.errors import SpecError
+
+    prices = [one.price for one in scenario.endpoints.values() if one.price is not None]
+    paid = any(price.prompt_per_million or price.output_per_million for price in prices)
+    if "cost" in figures and not paid:
+        raise SpecError(
+            f"{path}: cost: no endpoint states a price; say endpoints.NAME.price, as in --set "
+            "endpoints.NAME.price.output_per_million=2"
+        )
+    if "busy_lost_share" in figures and not scenario.crashes:
+        raise SpecError(
+            f"{path}: loss: no crash strikes the scenario; say crashes, as in --set "
+            "'crashes=[{random: {mean_s: 3600}}]'"
+        )
+
+
+def _check_allowed(scenario: Scenario, allowed: Sequence[str]) -> None:
+    """Refuse names that are no barriers over the dataset.
+
+    Raises:
+        SpecError: as above.
+    """
+    from cellspec.errors import SpecError
+    from cellspec.text import did_you_mean, listed_names
+    from sim.experiments.tuning_fields import dataset_barriers
+
+    known = dataset_barriers(scenario)
+    for name in allowed:
+        if name not in known:
+            near = did_you_mean(name, known) or f"; there are: {listed_names(known)}"
+            raise SpecError(
+                f"--allow-batch-scope: {name!r} is no barrier that reads the dataset{near}"
+            )
+
+
+def _check_figures(path: str, figures: Mapping[str, object], limits: Sequence[Limit]) -> None:
+    """Refuse limits of figures that a run does not have.
+
+    Raises:
+        SpecError: as above.
+    """
+    from cellspec.errors import SpecError
+    from cellspec.text import did_you_mean
+
+    for limit in limits:
+        if limit.figure not in figures:
+            near = did_you_mean(limit.figure, figures)
+            raise SpecError(
+                f"{path}: --within: no run has a figure {limit.figure!r}{near}"
+                f"{'' if near else '; run --format csv names them'}"
+            )
+        if isinstance(figures[limit.figure], str | bool):
+            raise SpecError(f"{path}: --within: {limit.figure} is no number")
+
+
+def _fields(
+    args: argparse.Namespace, file: ScenarioFile, own: Scenario, sets: Settings
+) -> tuple[list[Field], list[str]]:
+    """The fields that are searched, and notes on those that are not.
+
+    Raises:
+        SpecError: a field or a value of ``--over`` cannot be used.
+    """
+    from cellspec.errors import SpecError
+    from cellspec.text import did_you_mean
+    from sim.experiments.tuning_fields import default_fields, given_field
+
+    usual, notes = default_fields(own, args.allowed)
+    if not args.over:
+        if not usual:
+            raise SpecError(f"{file.path}: nothing to search: give --over FIELD=V1,V2,…")
+        return usual, notes + _of_crashes(own)
+    by_name = {field.name: field for field in usual}
+    found: dict[str, Field] = {}
+    for text in args.over:
+        name, equals, values = text.partition("=")
+        if name in found:
+            raise SpecError(f"--over: {name} is given twice")
+        if equals and name:
+            found[name] = given_field(
+                name,
+                values,
+                lambda settings: file.load({**sets, **settings}, option="--over "),
+                own,
+                args.allowed,
+            )
+        elif name in by_name:
+            found[name] = by_name[name]
+        else:
+            near = did_you_mean(name, by_name) or f"; those that have are {', '.join(by_name)}"
+            raise SpecError(f"--over: {name!r} has no usual values here{near}; or FIELD=V1,V2,…")
+    return list(found.values()), _of_crashes(own)
+
+
+def _of_crashes(scenario: Scenario) -> list[str]:
+    if not any(crash.random is None for crash in scenario.crashes):
+        return []
+    return [
+        "other moments of the crashes: they come at fixed ones, and the best is the best for those"
+    ]

@@ -1,0 +1,420 @@
+"""`tune`: the settings of a scenario that serve a goal best, of those that were tried.
+
+All settings run with the same seeds, and are put out round by round
+(`sim.experiments.elimination`). Few combinations are all tried, at most `PRODUCT`. More are
+searched *one field at a time*: the values of the first field, with the rest as the scenario has it;
+then those of the second, with the best of the first; and so on, and again for each field whose
+surroundings have changed since, until nothing changes or after `PASSES` passes. So the result is
+the best of what was tried, and says nothing of combinations that were not. A setting that was run
+once keeps its runs.
+
+The error of 5 % that a search allows itself is that of each *stage*, the candidates that are
+compared with each other.
+
+Goals, figures and fields are those of the file's own pipeline; pipelines beside it run with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Final
+
+from cellspec.errors import FaultsError, SpecError
+from sim.experiments.checkpoint_interval import Formulas, formulas_of
+from sim.experiments.elimination import Effort, Elimination, Kept, Limit, Standing, eliminate
+from sim.experiments.experiment import Experiment
+from sim.experiments.intervals import LEVEL, Difference, Mean, mean_of, paired
+from sim.experiments.replication import Replication, replicate
+from sim.experiments.tuning_fields import Choice, Field, Settings, other_result
+from sim.result_fields import Scalar
+from sim.scenario.scenario import Scenario
+
+__all__ = [
+    "GOALS",
+    "PASSES",
+    "PRODUCT",
+    "Candidate",
+    "Goal",
+    "Stage",
+    "Tuned",
+    "Tuning",
+    "figure_of",
+]
+
+PRODUCT = 64
+"""So many combinations are all tried; more are searched one field at a time."""
+
+PASSES = 3
+"""How often all fields are looked at, one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is to be as good as possible: the mean of a figure.
+
+    Attributes:
+        name: as ``--goal`` takes it.
+        figure: as ``run --format csv`` names it.
+        less_is_better: which way is good.
+    """
+
+    name: str
+    figure: str
+    less_is_better: bool
+
+
+GOALS: Final[Mapping[str, Goal]] = {
+    goal.name: goal
+    for goal in (
+        Goal("throughput", "rows_per_s", False),
+        Goal("cost", "cost", True),
+        Goal("loss", "busy_lost_share", True),
+        Goal("first-rows", "first_row_s", True),
+    )
+}
+"""By name. Of what crashes lose the share is taken, because busy seconds depend on the load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Settings that are compared with others.
+
+    Attributes:
+        label: the values of the fields that are compared, in words.
+        settings: all that is set.
+        changed: how many of the compared fields are not as the scenario has them.
+    """
+
+    label: str
+    settings: Settings
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Candidates that were compared with each other.
+
+    Attributes:
+        number: the pass, from 1; 1 too if all combinations are tried.
+        fields: that differ between the candidates.
+        base: the settings that all of them have.
+        candidates: in their order.
+        found: how each stands, by its place.
+        chosen: the place of the best, or, if all break a limit, of the one nearest to it; None if
+            none can be run.
+    """
+
+    number: int
+    fields: tuple[Field, ...]
+    base: Settings
+    candidates: tuple[Candidate, ...]
+    found: Elimination
+    chosen: int | None
+
+    def beside(self) -> Iterator[tuple[Candidate, Standing]]:
+        """The candidates that are not told apart from the chosen one."""
+        for one in self.found.left():
+            if one.place != self.chosen:
+                yield self.candidates[one.place], one
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What was tried, and what came of it.
+
+    Attributes:
+        goal: with `figure` as the results name it.
+        figure: its name in the runs; with pipelines beside it that of the file's own.
+        limits: that are to be kept.
+        effort: how sure and how long.
+        one_at_a_time: whether fields were searched one after the other.
+        stages: in order.
+        settled: whether the last pass changed nothing.
+        tried: how many different settings were compared.
+        winner: the best settings; None if none can be run.
+        keeps: how the winner stands to each limit, over all of its runs.
+        own: the goal's figure of the scenario as it is; None if it has none.
+        best: that of the winner.
+        gain: the winner's less the own one, seed by seed; None if one of them has none. Its
+            interval holds for whichever of the settings that were tried wins, after any round.
+        level: of that interval.
+        formulas: Young's and Daly's checkpoint interval for the winner; None where they say
+            nothing.
+    """
+
+    goal: Goal
+    figure: str
+    limits: tuple[Limit, ...]
+    effort: Effort
+    one_at_a_time: bool
+    stages: tuple[Stage, ...]
+    settled: bool
+    tried: int
+    winner: Settings | None
+    keeps: tuple[Kept, ...] = ()
+    own: Mean | None = None
+    best: Mean | None = None
+    gain: Difference | None = None
+    level: float = LEVEL
+    formulas: Formulas | None = None
+
+    def last_stages(self) -> list[Stage]:
+        """Of each field the last stage: it compared what is beside the winner."""
+        last = {tuple(one.name for one in stage.fields): stage for stage in self.stages}
+        return [stage for stage in self.stages if stage in last.values()]
+
+
+def figure_of(scenario: Scenario, figure: str) -> str:
+    """A figure of the file's own pipeline, as runs name it.
+
+    Args:
+        scenario: perhaps with others beside it.
+        figure: as one pipeline alone has it.
+    """
+    return f"pipeline.{scenario.name}.{figure}" if scenario.beside else figure
+
+
+@dataclass
+class Tuning:
+    """A search for the best settings.
+
+    Attributes:
+        load: gives the scenario with settings.
+        fields: that are searched.
+        goal: of the search.
+        limits: what must be kept.
+        effort: how sure and how long.
+        allowed: barriers that may read other rows; see `other_result`.
+        first_seed: of all runs.
+        jobs, cluster, checked: as of `Experiment`.
+        on_run: called after each run; for progress.
+        on_stage: called before each stage, with its number, the fields and the candidates.
+    """
+
+    load: Callable[[Settings], Scenario]
+    fields: Sequence[Field]
+    goal: Goal
+    limits: Sequence[Limit] = ()
+    effort: Effort = field(default_factory=Effort)
+    allowed: Collection[str] = ()
+    first_seed: int = 0
+    jobs: int = 1
+    cluster: str = "loky"
+    checked: bool = True
+    on_run: Callable[[Replication], object] = lambda _run: None
+    on_stage: Callable[[int, Sequence[Field], int], object] = lambda *_what: None
+
+    def __post_init__(self) -> None:
+        # Without the packages of the extra no run is made.
+        mean_of((0.0, 1.0))
+        self._own = self.load({})
+        self._figure = figure_of(self._own, self.goal.figure)
+        self._experiments: dict[tuple[tuple[str, str], ...], Experiment | SpecError] = {}
+        self._stages: list[Stage] = []
+
+    def own_figures(self) -> Mapping[str, Scalar]:
+        """The figures of one run of the scenario as it is.
+
+        Raises:
+            SpecError: it cannot be run.
+            Violation: an event of the run breaks a clause.
+        """
+        own = self._experiment({})
+        if isinstance(own, SpecError):
+            raise own
+        own.grow(1)
+        return own.runs[0][0].figures
+
+    def result(self) -> Tuned:
+        """Search, and say what was found.
+
+        Raises:
+            MissingExtraError: a package of the extra `experiments` is not installed.
+            Violation: an event of a run breaks a clause.
+            KeyError: no run has a figure of a limit's name.
+        """
+        combinations = 1
+        for one in self.fields:
+            combinations *= len(one.choices)
+        together = combinations <= PRODUCT
+        if together:
+            fields = tuple(self._with_formulas(one, {}) for one in self.fields)
+            base, settled = self._stage(1, fields, {}), True
+        else:
+            base, settled = self._one_at_a_time()
+        return self._ended(base, settled, one_at_a_time=not together)
+
+    def _one_at_a_time(self) -> tuple[Settings | None, bool]:
+        """Each field after the other, until nothing changes."""
+        base: Settings = {}
+        surroundings: dict[str, Settings] = {}
+        for number in range(1, PASSES + 1):
+            changed = False
+            for one in self.fields:
+                rest = one.without(base)
+                if surroundings.get(one.name) == rest:
+                    continue
+                surroundings[one.name], changed = rest, True
+                found = self._stage(number, (self._with_formulas(one, rest),), rest)
+                if found is None:
+                    return None, True
+                base = found
+            if not changed:
+                return base, True
+        return base, all(surroundings[one.name] == one.without(base) for one in self.fields)
+
+    def _stage(self, number: int, fields: Sequence[Field], base: Settings) -> Settings | None:
+        """Compare all combinations of some fields; the best settings, None if none can be run."""
+        candidates = tuple(map(self._in_order, _combined(fields, base)))
+        self.on_stage(number, fields, len(candidates))
+        runs = _Runs([self._experiment(one.settings) for one in candidates])
+        own = next((place for place, one in enumerate(candidates) if not one.changed), None)
+        found = eliminate(
+            runs,
+            len(candidates),
+            self._figure,
+            less_is_better=self.goal.less_is_better,
+            limits=self.limits,
+            effort=self.effort,
+            own=own,
+        )
+        chosen = found.chosen if found.chosen is not None else found.nearest()
+        self._stages.append(Stage(number, tuple(fields), base, candidates, found, chosen))
+        return None if chosen is None else candidates[chosen].settings
+
+    def _in_order(self, one: Candidate) -> Candidate:
+        """The same settings in the order of the fields."""
+        places = {each.name: place for place, each in enumerate(self.fields)}
+        names = sorted(one.settings, key=lambda name: places.get(name, len(places)))
+        return replace(one, settings={name: one.settings[name] for name in names})
+
+    def _experiment(self, settings: Settings) -> Experiment | SpecError:
+        """The runs of these settings, or why there are none."""
+        key = tuple(sorted(settings.items()))
+        if key not in self._experiments:
+            self._experiments[key] = self._new(settings)
+        return self._experiments[key]
+
+    def _new(self, settings: Settings) -> Experiment | SpecError:
+        try:
+            scenario = self.load(settings)
+        except FaultsError as error:
+            return SpecError(error.lines[0])
+        except SpecError as error:
+            return error
+        if why := other_result(self._own, scenario, self.allowed):
+            return SpecError(why)
+        return Experiment(
+            [scenario],
+            first_seeds=[self.first_seed],
+            jobs=self.jobs,
+            cluster=self.cluster,
+            checked=self.checked,
+            on_run=lambda _place, run: self.on_run(run),
+        )
+
+    def _with_formulas(self, one: Field, base: Settings) -> Field:
+        return one.with_formulas(self._formulas(base)) if one.is_interval else one
+
+    def _formulas(self, settings: Settings) -> Formulas | None:
+        """Young's and Daly's interval at the speed of one run without crashes and writes."""
+        try:
+            scenario = self.load(settings)
+            if formulas_of(scenario, 1.0) is None:
+                return None
+            calm = self.load({**settings, "crashes": "[]", "checkpoint.write_s": "0"})
+            run = replicate(calm, self.first_seed, checked=self.checked)
+        except SpecError:
+            return None
+        speed = run.value(figure_of(self._own, "rows_per_s"))
+        return None if speed is None else formulas_of(scenario, speed)
+
+    def _ended(self, winner: Settings | None, settled: bool, *, one_at_a_time: bool) -> Tuned:
+        tried = sum(isinstance(one, Experiment) for one in self._experiments.values())
+        level = 1 - (1 - LEVEL) / (max(tried, 1) * len(self.effort.sizes()))
+        facts = Tuned(
+            self.goal,
+            self._figure,
+            tuple(self.limits),
+            self.effort,
+            one_at_a_time,
+            tuple(self._stages),
+            settled,
+            tried,
+            winner,
+            level=level,
+        )
+        if winner is None:
+            return facts
+        best = self._experiment(winner)
+        assert isinstance(best, Experiment)
+        own, size = self._experiment({}), len(best.runs[0])
+        values = best.values(self._figure)
+        before = _grown(own, size, self._figure)
+        gain = None
+        if values is not None and before is not None:
+            gain = paired(before, values, level)
+        keeps = []
+        for limit in self.limits:
+            found = best.values(limit.figure)
+            if found is not None:
+                over = sum(value > limit.most for value in found)
+                keeps.append(Kept(limit, mean_of(found, level), over))
+        return replace(
+            facts,
+            keeps=tuple(keeps),
+            own=None if before is None else mean_of(before),
+            best=None if values is None else mean_of(values),
+            gain=gain,
+            formulas=self._formulas(winner),
+        )
+
+
+def _grown(own: Experiment | SpecError, size: int, figure: str) -> list[float] | None:
+    """A figure of as many runs of the scenario as it is; None if it cannot be run or has none."""
+    if isinstance(own, SpecError):
+        return None
+    try:
+        own.grow(size)
+    except SpecError:
+        return None
+    values = own.values(figure)
+    return None if values is None else values[:size]
+
+
+def _combined(fields: Sequence[Field], base: Settings) -> Iterator[Candidate]:
+    """All combinations of the choices of some fields, the last field's fastest."""
+    for choices in product(*(one.choices for one in fields)):
+        settings = dict(base)
+        for choice in choices:
+            settings |= choice.settings
+        changed = sum(not choice.is_own for choice in choices)
+        yield Candidate(_label(fields, choices), settings, changed)
+
+
+def _label(fields: Sequence[Field], choices: Sequence[Choice]) -> str:
+    if len(fields) == 1:
+        return choices[0].label
+    pairs = zip(fields, choices, strict=True)
+    return ", ".join(f"{one.name}={choice.label}" for one, choice in pairs)
+
+
+class _Runs:
+    """The experiments of a stage's candidates, as `eliminate` takes them."""
+
+    def __init__(self, experiments: Sequence[Experiment | SpecError]) -> None:
+        self._experiments = experiments
+
+    def grow(self, size: int, places: Iterable[int] | None = None) -> None:
+        for place in range(len(self._experiments)) if places is None else places:
+            one = self._experiments[place]
+            if isinstance(one, SpecError):
+                raise one
+            one.grow(size)
+
+    def values(self, figure: str, place: int = 0) -> list[float] | None:
+        one = self._experiments[place]
+        assert isinstance(one, Experiment)
+        return one.values(figure)

@@ -1,0 +1,447 @@
+"""The words of ``cellspec tune``: what was tried, what was put out and why, and the winner."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cellspec.text import counted
+from sim.experiments.elimination import Against, Elimination, Kept, Out, Standing
+from sim.experiments.intervals import LEVEL, Mean
+from sim.experiments.tuned import Candidate, Stage, Tuned
+from sim.output.result_table import decimals, integers, printable, table
+
+__all__ = ["Report", "render"]
+
+OWN = "as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A search, and what the command line says of it.
+
+    Attributes:
+        tuned: what came of it.
+        name: of the scenario.
+        scenario: the scenario as the command line names it.
+        sets: the texts of ``--set``.
+        notes: a line for each field that was not searched, and why; and on the crashes.
+    """
+
+    tuned: Tuned
+    name: str
+    scenario: str
+    sets: Sequence[str]
+    notes: Sequence[str]
+
+    @property
+    def command(self) -> str:
+        """The command that runs the winner; "" without one."""
+        if self.tuned.winner is None:
+            return ""
+        sets = [*self.sets, *(f"{name}={text}" for name, text in self.tuned.winner.items())]
+        words = ["cellspec", "run", self.scenario]
+        for one in sets:
+            words += ["--set", one]
+        return shlex.join(words)
+
+
+def render(report: Report, form: str) -> str:
+    """The search as a table, as JSON, or as CSV with a line for each candidate of each stage."""
+    return {"table": _table, "json": _json, "csv": _csv}[form](report)
+
+
+# Text
+
+
+def _table(report: Report) -> str:
+    tuned = report.tuned
+    lines = [*_head(report), ""]
+    for stage in tuned.stages:
+        lines += [*_stage(tuned, stage), ""]
+    if report.notes:
+        lines += [*(f"not searched: {note}" for note in report.notes), ""]
+    lines += _winner(report)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _head(report: Report) -> list[str]:
+    tuned, effort = report.tuned, report.tuned.effort
+    way = "less" if tuned.goal.less_is_better else "more"
+    within = "".join(f", {one.figure} at most {_number(one.most)}" for one in tuned.limits)
+    how = ""
+    if len(tuned.stages[0].fields) > 1:
+        how = "; all combinations"
+    if tuned.one_at_a_time:
+        how = "; one field at a time: combinations that were not tried may be better"
+    passes = max((stage.number for stage in tuned.stages), default=1)
+    if tuned.one_at_a_time and not tuned.settled:
+        how += f"; {counted(passes, 'pass', 'passes')}, and the last one still changed something"
+    return [
+        f"{printable(report.name)}: {tuned.goal.name} ({tuned.figure}, {way} is better){within}",
+        f"{counted(tuned.tried, 'setting')} tried, each on the seeds 0, 1, …{how}",
+        f"out is who is shown to be worse than the best, or above a limit; the best of a stage is "
+        f"put out in {_percent(effort.error)} of searches at most",
+    ]
+
+
+def _stage(tuned: Tuned, stage: Stage) -> list[str]:
+    found = stage.found
+    names = ", ".join(one.name for one in stage.fields) or "(nothing)"
+    title = names if stage.number == 1 else f"{names}, pass {stage.number}"
+    if stage.base:
+        title += f" (with {_settings(stage.base)})"
+    means = [one.mean for one in found.standings]
+    columns = [
+        ("candidate", [_label(one) for one in stage.candidates]),
+        ("", [_verdict(stage, one) for one in found.standings]),
+        ("runs", integers([0 if one is None else one.runs for one in means])),
+        (tuned.goal.figure, _means(means)),
+        ("±", _halves(means)),
+    ]
+    for place, limit in enumerate(tuned.limits):
+        of_limit = [one.limits[place].mean if one.limits else None for one in found.standings]
+        columns += [(limit.figure, _means(of_limit)), ("±", _halves(of_limit))]
+    # The words come last, where they may be long.
+    columns.append(columns.pop(1))
+    lines = table(columns, words=1)
+    return [title, *_left_aligned(lines, columns[-1][1]), _ended(tuned, found)]
+
+
+def _means(found: Sequence[Mean | None]) -> list[str]:
+    return decimals([None if one is None else one.mean for one in found])
+
+
+def _halves(found: Sequence[Mean | None]) -> list[str]:
+    return decimals([None if one is None else one.half_width for one in found])
+
+
+def _left_aligned(lines: Sequence[str], words: Sequence[str]) -> list[str]:
+    """A table whose last column, of words, begins at one place."""
+    width = max(map(len, words), default=0)
+    found = [lines[0].rstrip()]
+    for line, text in zip(lines[1:], words, strict=True):
+        found.append(f"{line[: len(line) - width]}{text}")
+    return found
+
+
+def _label(candidate: Candidate) -> str:
+    own = "" if candidate.changed else f" ({OWN})"
+    return f"{printable(candidate.label or OWN)}{own if candidate.label else ''}"
+
+
+def _verdict(stage: Stage, one: Standing) -> str:
+    if one.out is not None:
+        text = _out_words(stage, one.out)
+        return f"nearest: {text}" if one.place == stage.chosen else text
+    unsure = "".join(f"; {_kept_words(kept)}" for kept in one.limits if kept.meets is None)
+    if one.place == stage.chosen:
+        return f"best{unsure}"
+    if one.against is None:
+        return f"left{unsure}"
+    return f"not told apart: {_difference(one.against)}{unsure}"
+
+
+def _out_words(stage: Stage, out: Out) -> str:
+    after = f"out after {counted(out.runs, 'run')}"
+    if out.against is not None:
+        other = stage.candidates[out.against.place]
+        return f"{after}: {_difference(out.against)} beside {printable(other.label)}"
+    if out.limit is not None:
+        return f"{after}: {_kept_words(out.limit)}"
+    if out.reason == "no figure":
+        return f"{after}: a run has no {out.text}"
+    return f"{'refused' if not out.runs else after}: {printable(out.text)}"
+
+
+def _kept_words(kept: Kept) -> str:
+    words = {True: "within", False: "above", None: "not shown to be within"}[kept.meets]
+    return f"{kept.limit.figure} {_interval(kept.mean)} {words} {_number(kept.limit.most)}"
+
+
+def _ended(tuned: Tuned, found: Elimination) -> str:
+    level, runs = (
+        _percent(found.level),
+        counted(found.sizes[-1], "run") if found.sizes else "no run",
+    )
+    left = len(found.left())
+    precision = _percent(tuned.effort.precision)
+    said = {
+        "one left": f"{'one' if left else 'none'} is left after {runs}",
+        "precise": f"after {runs} none of those left can be better by more than {precision}",
+        "cap": f"the cap of {runs} was reached before {precision} could be told apart",
+    }[found.ended]
+    what = "limits and differences" if tuned.limits else "differences"
+    return f"{said}; {what} have intervals of {level}"
+
+
+def _winner(report: Report) -> list[str]:
+    tuned = report.tuned
+    if tuned.winner is None:
+        return ["no candidate can be run"]
+    broken = any(kept.meets is False for kept in tuned.keeps)
+    title = "no candidate keeps the limits; the nearest" if broken else "winner"
+    lines = [f"{title}: {_settings(tuned.winner) or f'the scenario {OWN}'}"]
+    rows = []
+    if tuned.best is not None:
+        words = f"{_interval(tuned.best)} ({_percent(LEVEL)}, {counted(tuned.best.runs, 'run')})"
+        rows.append((tuned.goal.figure, words))
+    if tuned.winner and tuned.own is not None:
+        rows.append((OWN, _interval(tuned.own)))
+    if tuned.winner and tuned.gain is not None:
+        sure = f"{_percent(tuned.level)}, whichever of the {tuned.tried} had won"
+        rows.append(("difference", f"{_difference(Against(0, tuned.gain))} ({sure})"))
+    for kept in tuned.keeps:
+        over = f"above it in {kept.over:,} of {counted(kept.mean.runs, 'run')}"
+        rows.append(("limit", f"{_kept_words(kept)}; {over}"))
+    width = max((len(label) for label, _ in rows), default=0)
+    lines += [f"  {label:<{width}}  {text}" for label, text in rows]
+    beside = list(_beside(tuned))
+    if beside:
+        lines.append("not told apart from it:")
+        lines += [f"  {name}  {words}" for name, words in beside]
+    lines += _ends_of_ladders(tuned)
+    lines += _formulas(tuned)
+    lines += ["run it:", f"  {report.command}"]
+    return lines
+
+
+def _beside(tuned: Tuned) -> Iterator[tuple[str, str]]:
+    """Of each field what is left beside the winner."""
+    for stage in tuned.last_stages():
+        for candidate, standing in stage.beside():
+            alone = len(stage.fields) == 1 and candidate.label
+            name = f"{stage.fields[0].name}={candidate.label}" if alone else candidate.label
+            if standing.against is not None:
+                yield printable(name), _difference(standing.against)
+
+
+def _ends_of_ladders(tuned: Tuned) -> Iterator[str]:
+    """A line for each number of the winner that is the largest or smallest that was tried."""
+    for stage in tuned.last_stages():
+        if stage.chosen is None:
+            continue
+        for field in stage.fields:
+            settings = stage.candidates[stage.chosen].settings
+            own = next((one.label for one in field.choices if one.is_own), "")
+            value = settings.get(field.name, own)
+            end = field.end(value)
+            if end:
+                yield f"{field.name}={value} is the {end} that was tried: --over {field.name}=…"
+
+
+def _formulas(tuned: Tuned) -> list[str]:
+    found = tuned.formulas
+    if found is None:
+        return []
+    lines = table(
+        [
+            ("checkpoint interval", ["Young 1974", "Daly 2006"]),
+            ("s", decimals([found.young_s, found.daly_s])),
+            ("rows", decimals([found.young_rows, found.daly_rows])),
+        ],
+        words=1,
+    )
+    return [
+        *lines,
+        f"  for writes of {_number(found.write_s)} s that stop the run, exponential times of "
+        f"{_number(found.crashes_s)} s to the next crash",
+        f"  and {_number(found.rows_per_s)} rows/s without either (one run); they assume that rows "
+        "come evenly, and that a crash loses all since the last checkpoint",
+    ]
+
+
+def _settings(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"{printable(name)}={printable(text)}" for name, text in settings.items())
+
+
+def _difference(against: Against) -> str:
+    """A difference as a share of the other's figure: "+3.2 % ± 0.4 %"."""
+    found = against.found
+    half = found.difference.half_width
+    if found.identical:
+        return "equal in every run"
+    scale = abs(found.a.mean)
+    if not scale:
+        more = "" if half is None else f" ± {_number(half)}"
+        return f"{found.difference.mean:+.3g}{more}"
+    more = "" if half is None else f" ± {_share(half / scale)} %"
+    sign = "+" if found.difference.mean > 0 else "−" if found.difference.mean < 0 else ""
+    return f"{sign}{_share(abs(found.difference.mean) / scale)} %{more}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:,.0f}" if value >= 1 else f"{100 * value:.2g}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.6g} %"
+
+
+def _interval(mean: Mean) -> str:
+    half = "" if mean.half_width is None else f" ± {_number(mean.half_width)}"
+    return f"{_number(mean.mean)}{half}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.4g}"
+
+
+# Data
+
+
+def _json(report: Report) -> str:
+    tuned = report.tuned
+    data = {
+        "scenario": report.name,
+        "goal": tuned.goal.name,
+        "figure": tuned.figure,
+        "less_is_better": tuned.goal.less_is_better,
+        "within": {one.figure: one.most for one in tuned.limits},
+        "precision": tuned.effort.precision,
+        "most_runs": tuned.effort.most_runs,
+        "error": round(tuned.effort.error, 12),
+        "one_field_at_a_time": tuned.one_at_a_time,
+        "settled": tuned.settled,
+        "settings_tried": tuned.tried,
+        "not_searched": list(report.notes),
+        "stages": [_stage_data(stage) for stage in tuned.stages],
+        "winner": None if tuned.winner is None else _winner_data(report),
+    }
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def _stage_data(stage: Stage) -> dict[str, Any]:
+    found = stage.found
+    return {
+        "pass": stage.number,
+        "fields": [one.name for one in stage.fields],
+        "with": dict(stage.base),
+        "level": found.level,
+        "looks": list(found.sizes),
+        "ended": found.ended,
+        "chosen": stage.chosen,
+        "candidates": [
+            _candidate_data(stage.candidates[one.place], one) for one in found.standings
+        ],
+    }
+
+
+def _candidate_data(candidate: Candidate, one: Standing) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "candidate": candidate.label or OWN,
+        "as_it_is": not candidate.changed,
+        "settings": dict(candidate.settings),
+        "figure": _mean_data(one.mean),
+        "limits": [_kept_data(kept) for kept in one.limits],
+        "out": None,
+        "against": _against_data(one.against),
+    }
+    if one.out is not None:
+        data["out"] = {
+            "reason": one.out.reason,
+            "runs": one.out.runs,
+            "against": _against_data(one.out.against),
+            "limit": None if one.out.limit is None else one.out.limit.limit.figure,
+            "text": one.out.text,
+        }
+    return data
+
+
+def _mean_data(mean: Mean | None) -> dict[str, Any] | None:
+    if mean is None:
+        return None
+    return {"runs": mean.runs, "mean": mean.mean, "sd": mean.sd, "half_width": mean.half_width}
+
+
+def _kept_data(kept: Kept) -> dict[str, Any]:
+    return {
+        "figure": kept.limit.figure,
+        "most": kept.limit.most,
+        "meets": kept.meets,
+        "runs_above": kept.over,
+        **(_mean_data(kept.mean) or {}),
+    }
+
+
+def _against_data(against: Against | None) -> dict[str, Any] | None:
+    if against is None:
+        return None
+    found = against.found
+    return {
+        "candidate": against.place,
+        "difference": found.difference.mean,
+        "half_width": found.difference.half_width,
+        "relative": found.relative,
+        "gain_of_common_random_numbers": found.gain,
+    }
+
+
+def _winner_data(report: Report) -> dict[str, Any]:
+    tuned, gain = report.tuned, report.tuned.gain
+    found = tuned.formulas
+    return {
+        "settings": dict(tuned.winner or {}),
+        "figure": _mean_data(tuned.best),
+        "as_it_is": _mean_data(tuned.own),
+        "difference": None
+        if gain is None
+        else {
+            "mean": gain.difference.mean,
+            "half_width": gain.difference.half_width,
+            "relative": gain.relative,
+            "level": tuned.level,
+        },
+        "limits": [_kept_data(kept) for kept in tuned.keeps],
+        "not_told_apart": [
+            {"settings": dict(candidate.settings), **(_against_data(standing.against) or {})}
+            for stage in tuned.last_stages()
+            for candidate, standing in stage.beside()
+        ],
+        "checkpoint_interval": None
+        if found is None
+        else {
+            "write_s": found.write_s,
+            "mean_between_crashes_s": found.crashes_s,
+            "rows_per_s": found.rows_per_s,
+            "young_s": found.young_s,
+            "young_rows": found.young_rows,
+            "daly_s": found.daly_s,
+            "daly_rows": found.daly_rows,
+        },
+        "command": report.command,
+    }
+
+
+def _csv(report: Report) -> str:
+    out = io.StringIO()
+    lines = csv.writer(out, lineterminator="\n")
+    header = ("stage", "pass", "fields", "candidate", "settings", "runs", "mean", "half_width")
+    lines.writerow([*header, "chosen", "out", "out_after_runs", "against", "difference", "half"])
+    for number, stage in enumerate(report.tuned.stages, 1):
+        names = " ".join(one.name for one in stage.fields)
+        for candidate, one in zip(stage.candidates, stage.found.standings, strict=True):
+            mean, out_of = one.mean, one.out
+            against = one.against if out_of is None else out_of.against
+            lines.writerow(
+                [
+                    number,
+                    stage.number,
+                    names,
+                    candidate.label or OWN,
+                    _settings(candidate.settings),
+                    *(("", "", "") if mean is None else (mean.runs, mean.mean, mean.half_width)),
+                    one.place == stage.chosen,
+                    "" if out_of is None else out_of.reason,
+                    "" if out_of is None else out_of.runs,
+                    "" if against is None else stage.candidates[against.place].label or OWN,
+                    "" if against is None else against.found.difference.mean,
+                    "" if against is None else against.found.difference.half_width,
+                ]
+            )
+    return out.getvalue()

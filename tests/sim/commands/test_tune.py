@@ -1,0 +1,306 @@
+"""``cellspec tune``: what it finds, what it says of it, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sim.cli import main
+from sim.commands import tune
+from sim.experiments.elimination import MOST_RUNS, PRECISION
+from sim.experiments.tuned import GOALS
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "rows": 24,
+    "columns": [
+        {"name": "topic", "traits": ["START", "ROW_STREAMABLE"]},
+        {
+            "name": "answer",
+            "traits": ["CELL_BY_CELL"],
+            "dependencies": ["topic"],
+            "resource": "chat",
+            "latency": {"model": "exponential", "mean_s": 2},
+        },
+    ],
+    "limits": {"workers": 8, "resources": {"chat": 2}},
+    "endpoints": {"chat": {"max_in_flight": 8}},
+}
+
+PAID: dict[str, Any] = SMALL | {
+    "columns": [
+        {
+            "name": "answer",
+            "traits": ["CELL_BY_CELL"],
+            "resource": "chat",
+            "latency": {
+                "model": "request",
+                "prompt_tokens": {"model": "constant", "value": 100},
+                "output_tokens": {"model": "exponential", "mean": 100},
+            },
+        }
+    ],
+    "endpoints": {
+        "chat": {
+            "tpot_s": {1: 0.02, 8: 0.03},
+            "max_in_flight": 8,
+            "price": {"output_per_million": 5},
+        }
+    },
+    "checkpoint": {"every_rows": 6},
+    "crashes": [{"random": {"mean_s": 30}}],
+    "restart_delay_s": 1,
+    "redo": "fresh",
+}
+
+
+def write(folder: Path, data: dict[str, Any] = SMALL, **changes: Any) -> str:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump({**data, **changes}, sort_keys=False), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def out(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command: what it prints."""
+
+    def run(*args: str, code: int = 0) -> str:
+        found = main(["tune", *args])
+        printed = capsys.readouterr()
+        assert found == code, printed.err
+        return printed.err if code else printed.out
+
+    return run
+
+
+def test_the_defaults_of_the_help_are_those_of_the_search() -> None:
+    assert tuple(GOALS) == tune._GOALS
+    assert (tune._PRECISION, tune._MOST) == (PRECISION, MOST_RUNS)
+
+
+def test_the_table_says_what_was_tried_and_the_command_that_runs_the_winner(
+    tmp_path: Path, out: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path)
+    text = out(path, "--goal", "throughput", "--set", "rows=30", "--over", "limits.resources.chat")
+    assert "small: throughput (rows_per_s, more is better)" in text
+    assert "4 settings tried, each on the seeds 0, 1, …\n" in text
+    assert "out after 10 runs: −" in text
+    assert "\n2 (as it is)  " in text
+    assert "winner: limits.resources.chat=8\n" in text
+    command = text.splitlines()[-1].strip()
+    sets = "--set rows=30 --set limits.resources.chat=8"
+    assert command == f"cellspec run {shlex.quote(path)} {sets}"
+    assert main(shlex.split(command)[1:]) == 0
+    assert "30 rows" in capsys.readouterr().out
+
+
+def test_few_combinations_are_all_tried(tmp_path: Path, out: Any) -> None:
+    options = ("--over", "limits.resources.chat=4,8", "--over", "policy=fifo,row-first")
+    found = json.loads(out(write(tmp_path), "--goal", "throughput", *options, "--format", "json"))
+    (stage,) = found["stages"]
+    assert not found["one_field_at_a_time"]
+    assert [one["candidate"] for one in stage["candidates"]] == [
+        "limits.resources.chat=4, policy=fifo",
+        "limits.resources.chat=4, policy=row-first",
+        "limits.resources.chat=8, policy=fifo",
+        "limits.resources.chat=8, policy=row-first",
+    ]
+    # Both policies are the same where nothing waits for a choice.
+    assert found["winner"]["settings"] == {"limits.resources.chat": "8"}
+    (beside,) = found["winner"]["not_told_apart"]
+    assert beside["settings"] == {"limits.resources.chat": "8", "policy": "row-first"}
+    worse = stage["candidates"][0]
+    assert worse["out"]["reason"] == "worse"
+    assert worse["out"]["against"]["difference"] < 0
+    assert found["winner"]["difference"]["mean"] > found["winner"]["difference"]["half_width"]
+
+
+def test_many_are_searched_one_field_at_a_time_until_nothing_changes(
+    tmp_path: Path, out: Any
+) -> None:
+    path = write(
+        tmp_path,
+        endpoints={"chat": {"work": {1: 1, 4: 1, 8: 0.4}, "max_in_flight": 8}},
+        batch_size=4,
+    )
+    many = ",".join(map(str, range(1, 9)))
+    options = [f"limits.resources.chat={many}", f"limits.workers={many},16"]
+    over = [word for one in options for word in ("--over", one)]
+    found = json.loads(out(path, "--goal", "throughput", *over, "--format", "json", "--no-check"))
+    assert found["one_field_at_a_time"]
+    assert found["settled"]
+    assert [(stage["pass"], *stage["fields"]) for stage in found["stages"]] == [
+        (1, "limits.resources.chat"),
+        (1, "limits.workers"),
+    ]
+    # With more than 4 at once the endpoint slows down.
+    assert found["winner"]["settings"] == {"limits.resources.chat": "4"}
+    assert found["stages"][1]["with"] == {"limits.resources.chat": "4"}
+
+
+def test_the_cheapest_within_a_time_is_found(tmp_path: Path, out: Any) -> None:
+    path = write(tmp_path, PAID)
+    options = ("--goal", "cost", "--over", "limits.resources.chat", "--format", "json")
+    found = json.loads(out(path, *options, "--within", "makespan_s=0.4min", "--most", "30"))
+    winner = found["winner"]
+    assert winner["limits"][0]["most"] == 24
+    assert winner["limits"][0]["mean"] < 24
+    # One call at a time loses least to crashes, and takes too long.
+    first = found["stages"][0]["candidates"][0]
+    assert first["figure"]["mean"] < winner["figure"]["mean"]
+    assert (first["out"]["reason"], first["out"]["limit"]) == ("limit", "makespan_s")
+
+
+def test_a_limit_that_nothing_keeps_is_said(tmp_path: Path, out: Any) -> None:
+    text = out(
+        write(tmp_path), "--goal", "throughput", "--within", "makespan_s=1s", "--over", "policy"
+    )
+    assert "no candidate keeps the limits; the nearest: " in text
+    assert " above 1; above it in 10 of 10 runs\n" in text
+
+
+def test_the_loss_to_crashes_and_the_first_rows_are_goals(tmp_path: Path, out: Any) -> None:
+    path = write(tmp_path, PAID)
+    few = ("--over", "checkpoint.every_rows=1,24", "--format", "json")
+    found = json.loads(out(path, "--goal", "loss", *few))
+    assert found["figure"] == "busy_lost_share"
+    assert found["winner"]["settings"] == {"checkpoint.every_rows": "1"}
+    found = json.loads(out(path, "--goal", "first-rows", *few))
+    assert found["figure"] == "first_row_s"
+
+
+def test_formulas_stand_beside_the_winner_and_are_tried(tmp_path: Path, out: Any) -> None:
+    path = write(
+        tmp_path,
+        {
+            "name": "line",
+            "rows": 60,
+            "columns": [
+                {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 10}}
+            ],
+            "limits": {"workers": 1},
+            "checkpoint": {"every_rows": 40, "write_s": 30, "blocking": True},
+            "crashes": [{"random": {"mean_s": 1200}}],
+        },
+    )
+    text = out(path, "--goal", "throughput", "--over", "checkpoint.every_rows", "--most", "10")
+    assert "\nYoung 1974           268.3  26.83\nDaly 2006            248.7  24.87\n" in text
+    assert "\n25 " in text
+    assert "\n27 " in text
+    # With values of the command line these alone are tried.
+    text = out(path, "--goal", "throughput", "--over", "checkpoint.every_rows=30,40", "--most", "5")
+    assert "\n27 " not in text
+    assert "Young 1974" in text
+
+
+def test_a_barrier_that_reads_the_dataset_keeps_it(tmp_path: Path, out: Any) -> None:
+    """And does not where its author allows it."""
+    columns = [
+        *SMALL["columns"],
+        {"name": "check", "traits": ["BARRIER"], "dependencies": ["answer"]},
+    ]
+    path = write(tmp_path, SMALL, columns=columns, batch_size=6)
+    text = out(path, "--goal", "first-rows", "--most", "10")
+    assert "not searched: barrier_scope=batch: 'check', declared BARRIER, would read a b" in text
+    refused = out(path, "--goal", "first-rows", "--over", "barrier_scope=batch", code=2)
+    assert (
+        "--over barrier_scope=batch: 'check' would read 6 rows at a time and not all 24" in refused
+    )
+    allowed = ("--allow-batch-scope", "check", "--over", "barrier_scope", "--most", "10")
+    text = out(path, "--goal", "first-rows", *allowed)
+    assert "winner: barrier_scope=batch\n" in text
+
+
+def test_a_pipeline_beside_is_run_with_it(tmp_path: Path, out: Any) -> None:
+    night = {**SMALL, "name": "night"}
+    del night["endpoints"]
+    path = write(tmp_path, SMALL, beside=[night])
+    options = ("--over", "limits.resources.chat=2,4", "--format", "json")
+    found = json.loads(out(path, "--goal", "throughput", *options))
+    assert found["figure"] == "pipeline.small.rows_per_s"
+    assert found["winner"]["settings"] == {"limits.resources.chat": "4"}
+
+
+def test_the_output_is_the_same_for_any_number_of_jobs(tmp_path: Path, out: Any) -> None:
+    options = ("--goal", "throughput", "--over", "limits.resources.chat=2,4", "--format", "json")
+    args = (write(tmp_path), *options)
+    assert out(*args) == out(*args, "--jobs", "2")
+
+
+def test_csv_has_a_line_for_each_candidate(tmp_path: Path, out: Any) -> None:
+    options = ("--goal", "throughput", "--over", "limits.resources.chat=2,4", "--format", "csv")
+    lines = list(csv.DictReader(io.StringIO(out(write(tmp_path), *options))))
+    assert [(line["candidate"], line["chosen"], line["out"]) for line in lines] == [
+        ("2", "False", "worse"),
+        ("4", "True", ""),
+    ]
+    assert float(lines[0]["mean"]) < float(lines[1]["mean"])
+
+
+GIVEN = ("--goal", "throughput")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--goal", "cost"), "cost: no endpoint states a price"),
+        (("--goal", "loss"), "loss: no crash strikes the scenario"),
+        ((*GIVEN, "--within", "makespan_s"), "--within: expected FIGURE=MOST"),
+        ((*GIVEN, "--within", "makespan_s=-1"), "--within: expected FIGURE=MOST"),
+        ((*GIVEN, "--within", "makespan_s=6 hours"), "--within: expected FIGURE=MOST"),
+        ((*GIVEN, "--within", "cost=1"), "cost: no endpoint states a price"),
+        ((*GIVEN, "--within", "makespan=9"), "'makespan'; did you mean 'makespan_s'?"),
+        ((*GIVEN, "--within", "verdict=9"), "verdict is no number"),
+        ((*GIVEN, "--over", "polcy"), "'polcy' has no usual values here; did you mean 'policy'?"),
+        ((*GIVEN, "--over", "policy", "--over", "policy=fifo"), "policy is given twice"),
+        ((*GIVEN, "--over", "policy=fifi"), "--over policy: policy: expected 'fifo'"),
+        (
+            (*GIVEN, "--over", "limits.resources.chat=0"),
+            "--over limits.resources.chat: limits.resources.chat: exp",
+        ),
+        ((*GIVEN, "--allow-batch-scope", "answer"), "'answer' is no barrier that reads the data"),
+        ((*GIVEN, "--precision", "2"), "expected a share above 0 and below 1"),
+        ((*GIVEN, "--set", "policy"), "--set: expected FIELD=VALUE"),
+        (("--goal", "speed"), "invalid choice"),
+        ((), "--goal"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    tmp_path: Path, out: Any, options: tuple[str, ...], message: str
+) -> None:
+    said = out(write(tmp_path), *options, code=2)
+    assert said.count("\n") == 1
+    assert said.startswith("error: ")
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("text", "is_time", "value"),
+    [
+        ("6h", True, 21600.0),
+        ("90m", True, 5400.0),
+        ("2min", True, 120.0),
+        ("1.5d", True, 129600.0),
+        ("250ms", True, 0.25),
+        ("30s", True, 30.0),
+        ("30", True, 30.0),
+        ("2%", False, 0.02),
+        ("25", False, 25.0),
+        ("6h", False, None),
+        ("0", False, None),
+        ("inf", False, None),
+        ("nan", False, None),
+        ("", True, None),
+    ],
+)
+def test_a_limit_has_a_unit(text: str, is_time: bool, value: float | None) -> None:
+    found = tune._amount(text, is_time=is_time)
+    assert found == (None if value is None else pytest.approx(value))
