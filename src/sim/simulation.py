@@ -12,7 +12,7 @@ from cellspec.check.endpoints import judge_of
 from cellspec.errors import SpecError, Violation
 from cellspec.exit_codes import Stdout
 from cellspec.machine.limits import FailurePolicy
-from cellspec.trace import Kind, TraceWriter, header_for
+from cellspec.trace import Header, Kind, TraceWriter, header_for
 from sim.endpoints.plan import EndpointPlan
 from sim.policies import BYPASS_BOUNDS
 from sim.scenario.arrivals import longest_gap_s
@@ -29,7 +29,15 @@ from sim.simulator.simulator import Simulator
 from sim.simulator.together import Together
 from sim.targets import STDOUT
 
-__all__ = ["judging", "make_simulator", "make_together", "run_plan", "simulate", "trace_writer"]
+__all__ = [
+    "judging",
+    "make_simulator",
+    "make_together",
+    "run_plan",
+    "simulate",
+    "trace_header",
+    "trace_writer",
+]
 
 
 def simulate(
@@ -223,6 +231,16 @@ def trace_writer(scenario: Scenario, path: str, beside: Sequence[Scenario] = ())
     Raises:
         TraceError: the file cannot be written.
     """
+    return TraceWriter(Stdout() if path == STDOUT else path, trace_header(scenario, beside))
+
+
+def trace_header(scenario: Scenario, beside: Sequence[Scenario] = ()) -> Header:
+    """Line 1 of a run's trace.
+
+    Args:
+        scenario: the scenario that is run.
+        beside: the other pipelines, whose calls its endpoints serve too.
+    """
     capabilities = ["core", "resume"]
     # Whoever starts nothing during a write is idle beside work; a write excuses that of SCHED-15.
     # A row that has not come yet is one that is not admitted: for so long work may wait.
@@ -248,7 +266,7 @@ def trace_writer(scenario: Scenario, path: str, beside: Sequence[Scenario] = ())
     if endpoints:
         # The header says all that decides how they answer, and the events where each call is.
         capabilities.append("endpoints")
-    header = header_for(
+    return header_for(
         scenario.graph(),
         engine="cellspec simulator",
         version=version("cellspec"),
@@ -260,7 +278,6 @@ def trace_writer(scenario: Scenario, path: str, beside: Sequence[Scenario] = ())
         idle_s=longest_gap_s(scenario.arrival_times()),
         endpoints=endpoints or None,
     )
-    return TraceWriter(Stdout() if path == STDOUT else path, header)
 
 
 def judging(writer: TraceWriter) -> Callable[..., object]:

@@ -89,7 +89,12 @@ def asset(name: str) -> str:
 
 
 def document(
-    title: str, body: Iterable[Child], *, scripts: Iterable[str] = (), prelude: str = ""
+    title: str,
+    body: Iterable[Child],
+    *,
+    scripts: Iterable[str] = (),
+    prelude: str = "",
+    style: str = "",
 ) -> str:
     """A whole page: one self-contained file, the same bytes for the same arguments.
 
@@ -98,10 +103,13 @@ def document(
         body: the content of the page, data blocks included.
         scripts: names of assets to run, in order, after the body is there.
         prelude: the text of a script to run before them.
+        style: rules after those of all pages.
     """
     script = prelude + "".join(asset(name) for name in scripts)
     if "</script" in script.lower() or "<!--" in script:
         raise AssertionError("a script of the package would end its own element")
+    if "</style" in style.lower():
+        raise AssertionError("a style sheet of the package would end its own element")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = f"'sha256-{digest}'" if script else "'none'"
     policy = (
@@ -115,7 +123,7 @@ def document(
         tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name_="color-scheme", content="light dark"),
         tag("title", title),
-        Markup(f"<style>{asset('page.css')}</style>"),
+        Markup(f"<style>{asset('page.css')}{style}</style>"),
     )
     end = Markup(f"<script>{script}</script>") if script else None
     return f"<!DOCTYPE html>\n{tag('html', head, tag('body', *body, end), lang='en')}\n"

@@ -1,0 +1,172 @@
+"""Axes of charts: ticks at round numbers, and the words beside them.
+
+A linear axis has its ticks at multiples of 1, 2 or 5 times a power of ten, of which the finest is
+taken whose labels do not touch. A logarithmic axis has them at powers of ten, and at twice and five
+times these where there is room; an axis of a swept field at the values that were run. A time axis
+is in seconds up to two hours, in hours up to two days, and in days from there on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Axis", "lanes", "linear", "logarithmic", "number", "of_values", "over_time"]
+
+ROOM = 52
+"""How many characters of labels fit along a chart, the space between two of them included."""
+
+_GAP = 2
+"""The space between two labels, in characters."""
+
+_HOUR_S, _DAY_S = 3_600.0, 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of a chart.
+
+    Attributes:
+        label: what it shows, and the unit: ``"time, s"``.
+        low, high: its ends.
+        ticks: of each its place on the axis and its word.
+        is_log: places are the logarithms of values.
+    """
+
+    label: str
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+    is_log: bool = False
+
+    def place(self, value: float) -> float:
+        """Where a value lies between the ends: 0 at the low one, 1 at the high one."""
+        low, high, value = self.low, self.high, min(max(value, self.low), self.high)
+        if self.is_log:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return (value - low) / (high - low)
+
+
+def number(value: float, step: float | None = None) -> str:
+    """A number in a chart: with as many decimals as its step has, or three significant digits."""
+    if step is None:
+        digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+        rounded = round(value, digits)
+        text = f"{rounded:,.{digits}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{value:,.{_decimals(step)}f}"
+
+
+def linear(label: str, values: Iterable[float], *, zero: bool = True, most: int = 6) -> Axis:
+    """An axis that holds all values, and ends at ticks.
+
+    Args:
+        label: what it shows, and the unit.
+        values: none, or some; none at all give an axis from 0 to 1.
+        zero: it begins at 0 if no value is below.
+        most: of ticks.
+    """
+    known = [value for value in values if math.isfinite(value)]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    if zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        low, high = (low - 0.5, high + 0.5) if low else (0.0, 1.0)
+    step = _step((high - low) / (most - 1))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    ticks = tuple((k * step, number(k * step + 0.0, step)) for k in range(first, last + 1))
+    return Axis(label, first * step, last * step, ticks)
+
+
+def over_time(end_s: float) -> Axis:
+    """The axis of a run's time from 0 to its end; its places are seconds, whatever its unit."""
+    end_s = end_s if end_s > 0 else 1.0
+    unit, factor = "s", 1.0
+    if end_s > 2 * _DAY_S:
+        unit, factor = "days", _DAY_S
+    elif end_s > 2 * _HOUR_S:
+        unit, factor = "h", _HOUR_S
+    for most in range(9, 1, -1):
+        step = _step(end_s / factor / most)
+        count = math.floor(end_s / factor / step + 1e-9)
+        ticks = tuple((k * step * factor, number(k * step, step)) for k in range(count + 1))
+        if _fits(ticks):
+            break
+    return Axis(f"time, {unit}", 0.0, end_s, ticks)
+
+
+def logarithmic(label: str, values: Iterable[float], *, most: int = 6) -> Axis:
+    """A logarithmic axis that holds all values, which are above 0.
+
+    Raises:
+        ValueError: a value is not above 0, or there is none.
+    """
+    known = list(values)
+    if not known or min(known) <= 0:
+        raise ValueError("a logarithmic axis needs values above 0")
+    low, high = min(known), max(known)
+    if low == high:
+        low, high = low / 2, high * 2
+    ticks: tuple[tuple[float, str], ...] = ()
+    for digits in ((1,), (1, 5), (1, 2, 5)):
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        places = [digit * 10.0**k for k in range(first, last + 1) for digit in digits]
+        inside = [x for x in places if low <= x * (1 + 1e-9) and x <= high * (1 + 1e-9)]
+        finer = tuple((x, number(x)) for x in inside)
+        if not ticks or len(finer) <= most:
+            ticks = finer
+    if len(ticks) < 2:
+        ticks = tuple((x, number(x)) for x in (low, high))
+    while len(ticks) > most:
+        ticks = ticks[::2]
+    return Axis(label, low, high, ticks, is_log=True)
+
+
+def of_values(label: str, values: Iterable[float]) -> Axis:
+    """The axis of a field that was run at these values, with ticks at them where there is room.
+
+    It is logarithmic if the values are above 0 and the largest is at least eight times the least.
+    """
+    known = sorted(set(values))
+    is_log = len(known) > 2 and known[0] > 0 and known[-1] >= 8 * known[0]
+    if not is_log:
+        return linear(label, known, zero=bool(known) and known[0] >= 0)
+    margin = (known[-1] / known[0]) ** 0.03
+    bare = Axis(label, known[0] / margin, known[-1] * margin, (), is_log=True)
+    ticks: list[tuple[float, str]] = []
+    for value in known:
+        word = number(value)
+        if not ticks or _apart(bare, ticks[-1], (value, word)):
+            ticks.append((value, word))
+    return Axis(bare.label, bare.low, bare.high, tuple(ticks), is_log=True)
+
+
+def lanes(words: Sequence[str], label: str = "") -> Axis:
+    """An axis of lanes, the first on top; lane k is from k to k + 1."""
+    count = len(words)
+    ticks = tuple((place + 0.5, word) for place, word in enumerate(words) if word)
+    return Axis(label, 0.0, float(max(count, 1)), ticks)
+
+
+def _step(least: float) -> float:
+    """The least of 1, 2 or 5 times a power of ten that is not below a width."""
+    power = 10.0 ** math.floor(math.log10(least))
+    for digit in (1.0, 2.0, 5.0, 10.0):
+        if digit * power >= least * (1 - 1e-9):
+            return float(f"{digit * power:.6g}")
+    raise AssertionError("ten times a power of ten is at least the next one")
+
+
+def _decimals(step: float) -> int:
+    return max(0, -math.floor(math.log10(step) + 1e-9))
+
+
+def _fits(ticks: Sequence[tuple[float, str]]) -> bool:
+    return sum(len(word) + _GAP for _, word in ticks) <= ROOM
+
+
+def _apart(axis: Axis, one: tuple[float, str], other: tuple[float, str]) -> bool:
+    """Whether the labels of two ticks have space between them."""
+    between = (axis.place(other[0]) - axis.place(one[0])) * ROOM
+    return between >= (len(one[1]) + len(other[1])) / 2 + _GAP / 2

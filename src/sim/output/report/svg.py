@@ -1,0 +1,217 @@
+"""Charts as inline SVG, without scripts: a title and a description, axes, layers.
+
+The drawing is 640 units wide, and its width on the page follows the page's. On a phone a unit is
+half a pixel; the style sheet then doubles the size of the letters, and the margins have room for
+that. What must be read as prose (heading, legend, notes) is HTML beside the drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from cellspec.conformance.report.markup import Markup, tag
+from sim.output.report.charts import (
+    Band,
+    Chart,
+    Colour,
+    Dots,
+    Layer,
+    Level,
+    Line,
+    Marks,
+    Spans,
+)
+
+__all__ = ["figure", "svg"]
+
+WIDTH = 640
+_RIGHT, _TOP, _BOTTOM = 30, 30, 58
+_LETTER = 10.6
+"""The width of a letter at the size that a phone shows."""
+_LONGEST_WORD = 20
+
+
+def figure(chart: Chart) -> Markup:
+    """A chart with its heading, its legend and its notes."""
+    named = list(chart.legend())
+    keys = [
+        tag("li", tag("span", class_=f"key {_shape(layer)} {_class(layer.colour)}"), layer.name)
+        for layer in named
+    ]
+    notes = [tag("p", note, class_="quiet") for note in chart.notes]
+    return tag(
+        "figure",
+        tag("h3", chart.title),
+        tag("ul", *keys, class_="keys") if keys else None,
+        svg(chart),
+        tag("figcaption", *notes) if notes else None,
+        id=f"chart-{chart.key}",
+        class_="chart",
+    )
+
+
+def svg(chart: Chart) -> Markup:
+    """The drawing alone."""
+    frame = _Frame(chart)
+    drawn = [piece for layer in chart.layers for piece in frame.layer(layer)]
+    title, about = f"{chart.key}-title", f"{chart.key}-about"
+    return tag(
+        "svg",
+        tag("title", chart.title, id=title),
+        tag("desc", chart.about, id=about),
+        *frame.grid(),
+        *drawn,
+        *frame.words(),
+        viewBox=f"0 0 {WIDTH} {chart.height}",
+        role="img",
+        aria_labelledby=f"{title} {about}",
+    )
+
+
+class _Frame:
+    """The places of a chart's axes in the drawing."""
+
+    def __init__(self, chart: Chart) -> None:
+        self._chart = chart
+        longest = max((len(_short(word)) for _, word in chart.y.ticks), default=1)
+        self.left = max(34.0, longest * _LETTER + 12)
+        self.right, self.top = WIDTH - _RIGHT, _TOP
+        self.bottom = chart.height - _BOTTOM
+
+    def x(self, value: float) -> float:
+        return self.left + self._chart.x.place(value) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        place = self._chart.y.place(value)
+        return self.top + (place if self._chart.down else 1 - place) * (self.bottom - self.top)
+
+    # Axes
+
+    def grid(self) -> Iterator[Markup]:
+        """The lines behind the data."""
+        x, y = self._chart.x, self._chart.y
+        steps = [f"M{_n(self.x(at))} {_n(self.top)}V{_n(self.bottom)}" for at, _ in x.ticks]
+        if not self._chart.down:
+            steps += [f"M{_n(self.left)} {_n(self.y(at))}H{_n(self.right)}" for at, _ in y.ticks]
+        yield tag("path", class_="grid", d="".join(steps))
+        foot = f"M{_n(self.left)} {_n(self.top)}V{_n(self.bottom)}H{_n(self.right)}"
+        yield tag("path", class_="axis", d=foot)
+
+    def words(self) -> Iterator[Markup]:
+        """What stands along the axes."""
+        x, y = self._chart.x, self._chart.y
+        for at, word in x.ticks:
+            yield _text(self.x(at), self.bottom + 20, word, "middle", "tick")
+        for at, word in y.ticks:
+            yield _text(self.left - 6, self.y(at) + 5, _short(word), "end", "tick")
+        yield _text(self.right, self.bottom + 46, x.label, "end", "label")
+        if y.label:
+            yield _text(4, 17, y.label, "start", "label")
+
+    # Layers
+
+    def layer(self, layer: Layer) -> Iterator[Markup]:
+        """One layer, as one element or a few."""
+        if isinstance(layer, Line):
+            points = [(self.x(x), self.y(y)) for x, y in layer.points]
+            kind = f"line {'dashed ' * layer.dashed}{_class(layer.colour)}"
+            yield tag("path", class_=kind, d=_path(points, stepped=layer.stepped))
+        elif isinstance(layer, Band):
+            yield self._band(layer)
+        elif isinstance(layer, Dots):
+            yield from self._dots(layer)
+        elif isinstance(layer, Spans):
+            yield from self._spans(layer)
+        elif isinstance(layer, Marks):
+            top = self.top if layer.full else self.bottom - 9
+            steps = [f"M{_n(self.x(at))} {_n(top)}V{_n(self.bottom)}" for at in layer.places]
+            kind = "mark" if layer.full else "foot"
+            yield tag("path", class_=f"{kind} {_class(layer.colour)}", d="".join(steps))
+        else:
+            at = f"M{_n(self.left)} {_n(self.y(layer.value))}H{_n(self.right)}"
+            yield tag("path", class_=f"line dashed {_class(layer.colour)}", d=at)
+
+    def _band(self, band: Band) -> Markup:
+        high = [(self.x(x), self.y(top)) for x, _, top in band.points]
+        low = [(self.x(x), self.y(foot)) for x, foot, _ in band.points]
+        back = _path(low, stepped=band.stepped, backwards=True)
+        path = f"{_path(high, stepped=band.stepped)}L{back[1:]}Z" if high else ""
+        kind = "area" if band.solid else "band"
+        return tag("path", class_=f"{kind} {_class(band.colour)}", d=path)
+
+    def _dots(self, dots: Dots) -> Iterator[Markup]:
+        colour = _class(dots.colour)
+        bars = []
+        for x, y, low, high in dots.points:
+            if low != high and dots.across:
+                bars.append(f"M{_n(self.x(low))} {_n(self.y(y))}H{_n(self.x(high))}")
+            elif low != high:
+                bars.append(f"M{_n(self.x(x))} {_n(self.y(low))}V{_n(self.y(high))}")
+        if bars:
+            yield tag("path", class_=f"bar {colour}", d="".join(bars))
+        for place, (x, y, _, _) in enumerate(dots.points):
+            title = tag("title", dots.titles[place]) if dots.titles else None
+            yield tag(
+                "circle", title, class_=f"dot {colour}", cx=_n(self.x(x)), cy=_n(self.y(y)), r="4.5"
+            )
+
+    def _spans(self, spans: Spans) -> Iterator[Markup]:
+        steps = []
+        for lane, start, stop in spans.items:
+            top, foot = sorted((self.y(lane), self.y(lane + 1)))
+            gap = (foot - top) * 0.14
+            left, width = self.x(start), max(self.x(stop) - self.x(start), 0.6)
+            height = _n(foot - top - 2 * gap)
+            steps.append(f"M{_n(left)} {_n(top + gap)}h{_n(width)}v{height}h-{_n(width)}z")
+        yield tag("path", class_=f"span {_class(spans.colour)}", d="".join(steps))
+        for (lane, _, stop), word in zip(spans.items, spans.words, strict=False):
+            yield _text(self.x(stop) + 5, self.y(lane + 0.5) + 5, word, "start", "value")
+
+
+def _path(points: Sequence[tuple[float, float]], *, stepped: bool, backwards: bool = False) -> str:
+    """A path through points; a stepped one keeps the height of a point until the next."""
+    if not points:
+        return ""
+    whole = list(_corners(points)) if stepped else list(points)
+    if backwards:
+        whole.reverse()
+    first, *rest = whole
+    return f"M{_n(first[0])} {_n(first[1])}" + "".join(f"L{_n(x)} {_n(y)}" for x, y in rest)
+
+
+def _corners(points: Sequence[tuple[float, float]]) -> Iterable[tuple[float, float]]:
+    yield points[0]
+    for (_, before), (x, y) in pairwise(points):
+        yield x, before
+        if y != before:
+            yield x, y
+
+
+def _text(x: float, y: float, words: str, anchor: str, kind: str) -> Markup:
+    return tag("text", words, x=_n(x), y=_n(y), text_anchor=anchor, class_=kind)
+
+
+def _n(value: float) -> str:
+    """A place in the drawing, to a tenth of a unit."""
+    text = f"{value:.1f}"
+    return text.removesuffix(".0") if text != "-0.0" else "0"
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= _LONGEST_WORD else f"{word[: _LONGEST_WORD - 1]}…"
+
+
+def _class(colour: Colour) -> str:
+    return f"c{colour}" if isinstance(colour, int) else f"c-{colour}"
+
+
+def _shape(layer: Layer) -> str:
+    """How a layer's key looks in the legend."""
+    if isinstance(layer, Line):
+        return "dashed" if layer.dashed else "line"
+    if isinstance(layer, Level):
+        return "dashed"
+    if isinstance(layer, Marks):
+        return "mark" if layer.full else "foot"
+    return "dot" if isinstance(layer, Dots) else "area"
