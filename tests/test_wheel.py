@@ -35,7 +35,13 @@ ENGINE = ROOT / "tests" / "engines" / "reference_engine.py"
 # How each command of `cellspec` is used, after its name, and the code that it ends with. The
 # files are those that the uses before leave.
 USES = {
-    "run": (["{scenario}", "--set", "rows=40", "--trace", "run.jsonl", "--out", "out"], 0),
+    "run": (
+        [
+            *("{scenario}", "--set", "rows=40", "--trace", "run.jsonl"),
+            *("--out", "out", "--report", "run.html"),
+        ],
+        0,
+    ),
     "check": (["run.jsonl", "--chrome", "chrome.json"], 0),
     "fuzz": (["--examples", "4", "--case", "none.json"], 0),
     "explore": (["--graph", "a v:barrier(a)", "--out", "explored"], 0),

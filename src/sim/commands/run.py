@@ -16,6 +16,7 @@ from sim.terminal import note, say_cost
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from sim.output.report.recorder import RunRecorder
     from sim.scenario.scenario import Scenario
     from sim.simulator.outcome import Outcome
 
@@ -80,6 +81,12 @@ def add_parser(commands: Any) -> None:
         "stdout, and the figures then go to stderr; of pipelines beside each other each writes a "
         "trace, as run.NAME.jsonl for run.jsonl",
     )
+    run.add_argument(
+        "--report",
+        metavar="FILE.html",
+        help="write a page about the run: resources, rows and endpoints over time, where a row's "
+        "time goes, and the figures; one file, which asks for nothing from elsewhere",
+    )
     run.set_defaults(command=_run, prog=run.prog)
 
 
@@ -88,6 +95,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from cellspec.errors import SpecError
     from cellspec.files import check_apart, path_of, write_files
+    from sim.commands.reporting import recorders, report_of
     from sim.output.run import OUT_FILES, files_of_run, render
     from sim.results_together import result_of
     from sim.scenario.remarks import missed_crashes, missed_rows, remarks
@@ -105,7 +113,8 @@ def _run(args: argparse.Namespace) -> int:
     try:
         traces = [] if args.trace in (None, STDOUT) else [args.trace]
         in_folder = [] if folder is None else [folder / name for name in OUT_FILES]
-        outputs = [Path(one) for one in (*traces, *in_folder)]
+        reports = [] if args.report is None else [path_of(args.report)]
+        outputs = [Path(one) for one in (*traces, *in_folder, *reports)]
         check_targets(args.scenario, *outputs)
         scenario = load(
             args.scenario,
@@ -117,11 +126,14 @@ def _run(args: argparse.Namespace) -> int:
         runs = scenario.pipelines()
         paths = trace_paths(args.trace, [run.name for run in runs])
         if len(runs) > 1:
-            outputs = [*map(Path, paths), *in_folder]
+            outputs = [*map(Path, paths), *in_folder, *reports]
             check_targets(args.scenario, *outputs)
         check_apart(outputs, list(scenario.files().values()))
         _say(args.scenario, runs, map(remarks, runs))
-        outcomes = _simulate(scenario, args.scenario, checked=args.checked, traces=paths)
+        records = recorders(scenario) if reports else []
+        outcomes = _simulate(
+            scenario, args.scenario, checked=args.checked, traces=paths, records=records
+        )
         _say(
             args.scenario,
             runs,
@@ -142,12 +154,14 @@ def _run(args: argparse.Namespace) -> int:
         result = result_of(scenario, outcomes, checked=args.checked)
         text = render(result, args.format)
         contents = {} if folder is None else files_of_run(scenario, result, folder)
+        pages = {report.name: report_of(result, records) for report in reports}
     except MemoryError:
         return complain(f"error: {args.scenario}: rows: no memory is left", BAD_INPUT)
     code = FINE
-    if folder is not None:
+    written = [] if folder is None else [(folder, contents)]
+    for where, texts in [*written, *((report.parent, pages) for report in reports)]:
         try:
-            write_files(folder, contents)
+            write_files(where, texts)
         except SpecError as error:
             code = complain(f"error: {error}", BAD_INPUT)
     # Even if the folder could not be written: the run may have taken an hour.
@@ -167,7 +181,12 @@ def _say(file: str, runs: Sequence[Scenario], said: Iterable[Sequence[str]]) -> 
 
 
 def _simulate(
-    scenario: Scenario, name: str, *, checked: bool, traces: Sequence[str]
+    scenario: Scenario,
+    name: str,
+    *,
+    checked: bool,
+    traces: Sequence[str],
+    records: Sequence[RunRecorder] = (),
 ) -> list[Outcome]:
     """Run a scenario, all of its pipelines at once, and say on stderr how long it took.
 
@@ -176,6 +195,7 @@ def _simulate(
         name: its file, for errors.
         checked: judge time too.
         traces: of each pipeline, the file to write its trace to; none if none is wanted.
+        records: of each pipeline, what records its run for a report; none if none is wanted.
 
     Raises:
         Violation: an event breaks a clause.
@@ -185,6 +205,7 @@ def _simulate(
     from contextlib import ExitStack
 
     from cellspec.errors import SpecError, TraceError
+    from sim.commands.reporting import also
     from sim.simulation import judging, simulate, trace_writer
 
     line, runs = progress_line(), scenario.pipelines()
@@ -205,6 +226,8 @@ def _simulate(
             writer = trace_writer(runs[place], path, others)
             stack.enter_context(writer)
             on_events[place] = judging(writer) if checked else writer.add
+        for place, record in enumerate(records):
+            on_events[place] = also(on_events[place], record.add)
         options: Any = {"checked": checked, "progress": None if line is None else show}
         try:
             outcomes = simulate(scenario, on_events, **options)

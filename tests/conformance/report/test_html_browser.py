@@ -89,11 +89,18 @@ def chromium(request: pytest.FixtureRequest) -> str:
 
 
 class Browser:
-    """Loads pages, each in a process of its own."""
+    """Loads pages, each in a process of its own.
 
-    def __init__(self, program: str, folder: Path) -> None:
+    Args:
+        program: Chromium.
+        folder: for the page, and what the program leaves.
+        more: options of the program beside `OPTIONS`.
+    """
+
+    def __init__(self, program: str, folder: Path, *more: str) -> None:
         self._program = program
         self._folder = folder
+        self._options = (*OPTIONS, *more)
 
     def load(self, source: str, fragment: str = "") -> str:
         """The document that a page became, as HTML."""
@@ -101,7 +108,7 @@ class Browser:
         path.write_text(source, encoding="utf-8")
         profile = f"--user-data-dir={self._folder / 'profile'}"
         done = subprocess.run(
-            [self._program, *OPTIONS, profile, f"{path.as_uri()}#{fragment}"],
+            [self._program, *self._options, profile, f"{path.as_uri()}#{fragment}"],
             capture_output=True,
             check=True,
             timeout=120,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from cellspec.text import counted
 from sim.output.report.charts import (
@@ -33,10 +34,18 @@ __all__ = ["charts_of_parts", "charts_over_time"]
 MOST_LANES = 40
 """Up to so many places have a lane each."""
 
+MOST_ON_A_LANE = 120
+"""Up to so many calls on each are drawn one by one; narrower bars would hide each other."""
+
 _LEAST_SHARE = 0.01
 """What takes no resource is drawn if it is at least this share of all busy time."""
 
+_JOINED = 4
+"""So many bins make one of a stack of bands, whose steps would hide each other."""
+
 _OTHERS = "other columns"
+_ROOM_FOR_WORDS = 1.3
+
 _UNFINISHED = "failed, cancelled or lost"
 
 
@@ -53,7 +62,7 @@ def charts_over_time(result: Result, record: RunRecorder, key: str = "") -> list
     charts = []
     for place, resource in enumerate(_worth_drawing(record)):
         name = f"{key}resource-{place + 1}"
-        if resource.calls is not None and resource.lanes <= MOST_LANES:
+        if _is_exact(resource):
             charts.append(_lanes(name, resource, record, time))
         else:
             charts.append(_places(name, resource, record, time))
@@ -98,6 +107,7 @@ def charts_of_parts(result: Result, key: str = "") -> list[Chart]:
                 values,
                 [f"{value:.3g} %" for value in values],
                 "share of the makespan, %",
+                100.0,
             )
         )
     if result.cost:
@@ -111,10 +121,18 @@ def charts_of_parts(result: Result, key: str = "") -> list[Chart]:
 def _worth_drawing(record: RunRecorder) -> Iterator[ResourceRecord]:
     busy_s = sum(one.busy_s for one in record.resources)
     for one in record.resources:
-        exact = one.calls is not None and one.lanes <= MOST_LANES
-        least = 0.0 if one.name != NO_RESOURCE or exact else _LEAST_SHARE * busy_s
+        least = 0.0 if one.name != NO_RESOURCE or _is_exact(one) else _LEAST_SHARE * busy_s
         if one.busy_s > least:
             yield one
+
+
+def _is_exact(resource: ResourceRecord) -> bool:
+    """Whether each call of a resource is drawn."""
+    return (
+        resource.calls is not None
+        and resource.lanes <= MOST_LANES
+        and len(resource.calls) <= MOST_ON_A_LANE * resource.lanes
+    )
 
 
 def _title(what: str, name: str) -> str:
@@ -162,7 +180,7 @@ def _lanes(key: str, resource: ResourceRecord, record: RunRecorder, time: Axis) 
         (*layers, *_crashes(record)),
         notes=(about,),
         down=True,
-        height=88 + each * count,
+        height=94 + each * count,
     )
 
 
@@ -172,7 +190,7 @@ def _places(key: str, resource: ResourceRecord, record: RunRecorder, time: Axis)
     stacked: dict[tuple[str, Colour], list[float]] = {}
     starts: list[float] = []
     for column, look in _colours(resource).items():
-        rates = resource.busy[column].rates(end_s)
+        rates = resource.busy[column].rates(end_s, _JOINED)
         starts = [start for start, _ in rates]
         before = stacked.setdefault(look, [0.0] * len(rates))
         stacked[look] = [x + rate for x, (_, rate) in zip(before, rates, strict=True)]
@@ -185,7 +203,7 @@ def _places(key: str, resource: ResourceRecord, record: RunRecorder, time: Axis)
         foot = top
     peak = max(foot, default=0.0)
     shown = [peak]
-    width_s = next(iter(resource.busy.values())).width_s
+    width_s = _JOINED * _width_s(resource)
     notes = [f"Means over {number(width_s)} s. {_many(resource, record)}"]
     if resource.limit is not None:
         if resource.limit <= 3 * peak:
@@ -205,9 +223,9 @@ def _places(key: str, resource: ResourceRecord, record: RunRecorder, time: Axis)
 
 
 def _many(resource: ResourceRecord, record: RunRecorder) -> str:
-    if resource.calls is None:
-        return f"The run has {counted(record.calls, 'call')}: too many to draw each."
-    return f"{counted(resource.lanes, 'place')}: too many for a lane each."
+    if resource.lanes > MOST_LANES:
+        return f"{counted(resource.lanes, 'place')}: too many for a lane each."
+    return f"The run has {counted(record.calls, 'call')}: too many to draw each."
 
 
 def _crashes(record: RunRecorder) -> list[Layer]:
@@ -276,23 +294,25 @@ def _endpoint(
     inside = endpoint.inside.points(end_s)
     rates = [bins.rates(end_s) for bins in resource.busy.values()]
     out = tuple(
-        (points[0][0], sum(value for _, value in points)) for points in zip(*rates, strict=True)
+        (points[0][0], 0.0, sum(value for _, value in points))
+        for points in zip(*rates, strict=True)
     )
     layers: list[Layer] = [
-        Line(out, "in flight at the client", "quiet", stepped=True),
+        Band(out, "in flight at the client", "quiet", stepped=True),
         Line(inside, "taken in by the endpoint", 0, stepped=True),
     ]
-    shown = [value for _, value in (*out, *inside)]
-    notes = [f"In flight at the client: means over {number(_width_s(resource))} s."]
+    shown = [*(value for _, _, value in out), *(value for _, value in inside)]
+    lines = [endpoint.inside]
     if endpoint.limit is not None:
         limit = endpoint.limit.points(end_s)
         layers.append(Line(limit, "limit of the throttle", "limit", stepped=True, dashed=True))
         shown += [value for _, value in limit]
-        notes += _binned(iter([endpoint.inside, endpoint.limit]))
+        lines.append(endpoint.limit)
     elif resource.limit is not None and resource.limit <= 3 * max(shown):
         layers.append(Level(resource.limit, "limit of the client", "limit"))
         shown.append(resource.limit)
-        notes += _binned(iter([endpoint.inside]))
+    exact = all(line.is_exact for line in lines)
+    which = "Calls in flight at the client are means" if exact else "Means"
     return Chart(
         key,
         f"Calls at the endpoint: {printable(name)}",
@@ -300,7 +320,7 @@ def _endpoint(
         time,
         linear("calls", shown),
         (*layers, *_crashes(record)),
-        notes=tuple(dict.fromkeys(notes)),
+        notes=(f"{which} over {number(_width_s(resource))} s.",),
     )
 
 
@@ -337,11 +357,13 @@ def _bars(
     values: Sequence[float],
     said: Sequence[str],
     label: str,
+    whole: float = 0.0,
 ) -> Chart:
-    """A bar for each part, with its value behind it."""
+    """A bar for each part, with its value behind it; the axis has ticks up to the whole."""
     items = tuple((place, 0.0, value) for place, value in enumerate(values))
+    axis = linear(label, [*values, whole])
     # So that the words behind the longest bar have room.
-    axis = linear(label, [1.3 * max(values, default=0.0)])
+    axis = replace(axis, high=max(axis.high, _ROOM_FOR_WORDS * max(values, default=0.0)))
     spans = Spans(items, "", 0, tuple(said))
     return Chart(
         key,
@@ -352,7 +374,7 @@ def _bars(
         (spans,),
         notes=(about,),
         down=True,
-        height=88 + 26 * len(names),
+        height=94 + 26 * len(names),
     )
 
 
@@ -380,5 +402,5 @@ def _bill(key: str, result: Result) -> Chart:
         tuple(layers),
         notes=(about,),
         down=True,
-        height=88 + 26 * len(columns),
+        height=94 + 26 * len(columns),
     )

@@ -72,7 +72,7 @@ def linear(label: str, values: Iterable[float], *, zero: bool = True, most: int 
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
-        low, high = (low - 0.5, high + 0.5) if low else (0.0, 1.0)
+        low, high = (low - abs(low) / 10, high + abs(high) / 10) if low else (0.0, 1.0)
     step = _step((high - low) / (most - 1))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple((k * step, number(k * step + 0.0, step)) for k in range(first, last + 1))

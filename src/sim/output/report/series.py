@@ -55,15 +55,21 @@ class Bins:
         self._reach(t_s)
         self._sums[min(int(t_s / self.width_s), BINS - 1)] += amount
 
-    def rates(self, end_s: float) -> list[tuple[float, float]]:
-        """Of each bin its start and its sum by second, and the end of the run with the last."""
+    def rates(self, end_s: float, joined: int = 1) -> list[tuple[float, float]]:
+        """Of each bin its start and its sum by second, and the end of the run with the last.
+
+        Args:
+            end_s: the end of the run.
+            joined: so many neighbours make one bin.
+        """
         self._reach(end_s)
         found = []
-        place, start = 0, 0.0
-        while start < end_s and place < BINS:
-            stop = min((place + 1) * self.width_s, end_s)
-            found.append((start, self._sums[place] / (stop - start)))
-            place, start = place + 1, (place + 1) * self.width_s
+        width_s, start = joined * self.width_s, 0.0
+        for place in range(0, BINS, joined):
+            if start < end_s:
+                stop = min(start + width_s, end_s)
+                found.append((start, sum(self._sums[place : place + joined]) / (stop - start)))
+                start += width_s
         return [*found, (end_s, found[-1][1])] if found else []
 
     def total(self) -> float:

@@ -26,7 +26,7 @@ from sim.output.report.charts import (
 __all__ = ["figure", "svg"]
 
 WIDTH = 640
-_RIGHT, _TOP, _BOTTOM = 30, 30, 58
+_RIGHT, _TOP, _BOTTOM = 30, 36, 58
 _LETTER = 10.6
 """The width of a letter at the size that a phone shows."""
 _LONGEST_WORD = 20
@@ -107,7 +107,7 @@ class _Frame:
             yield _text(self.left - 6, self.y(at) + 5, _short(word), "end", "tick")
         yield _text(self.right, self.bottom + 46, x.label, "end", "label")
         if y.label:
-            yield _text(4, 17, y.label, "start", "label")
+            yield _text(4, 18, y.label, "start", "label")
 
     # Layers
 
@@ -214,4 +214,6 @@ def _shape(layer: Layer) -> str:
         return "dashed"
     if isinstance(layer, Marks):
         return "mark" if layer.full else "foot"
+    if isinstance(layer, Band):
+        return "area" if layer.solid else "band"
     return "dot" if isinstance(layer, Dots) else "area"
