@@ -77,9 +77,9 @@ def _run(result: Result, record: RunRecorder, key: str) -> list[Child]:
 
 def _end(result: Result | TogetherResult) -> Markup:
     """What made the page, and what tells whether another run is the same."""
-    told = "" if result.checked else ": clauses of time were off"
+    unjudged = "" if result.checked else ": clauses of time were off"
     fields = [
-        ("verdict", f"{result.verdict}{told}"),
+        ("verdict", f"{result.verdict}{unjudged}"),
         ("fingerprint", result.fingerprint),
         ("scenario", result.scenario_digest),
     ]
