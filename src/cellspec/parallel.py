@@ -7,7 +7,7 @@ of processes.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
 from cellspec.errors import MissingExtraError
@@ -28,7 +28,7 @@ def in_parallel(
     jobs: int,
     cluster: str = "loky",
     ordered: bool = True,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """The results of ``part(item)`` for each item, several at once; one job works in this process.
 
     Args:

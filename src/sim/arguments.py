@@ -19,6 +19,7 @@ __all__ = [
     "override",
     "seconds",
     "seed",
+    "shard",
     "share",
 ]
 
@@ -77,6 +78,16 @@ def share(text: str) -> float:
             f"expected a share above 0 and below 1, as 0.02 or 2%, got {text!r}"
         )
     return value
+
+
+def shard(text: str) -> tuple[int, int]:
+    """One of several equal parts of a work, as 2/4."""
+    index, slash, parts = text.partition("/")
+    if not (slash and _is_digits(index) and _is_digits(parts)) or not 1 <= int(index) <= int(parts):
+        raise argparse.ArgumentTypeError(
+            f"expected a part and the number of parts, as 1/4 to 4/4, got {text!r}"
+        )
+    return int(index), int(parts)
 
 
 def _from_one(text: str, what: str) -> int:

@@ -33,6 +33,7 @@ from sim.commands import (
     run,
     schema,
     shrink,
+    sweep,
     tune,
 )
 from sim.terminal import plain_stdout
@@ -43,6 +44,7 @@ PROGRAM = "python -m sim"
 
 _COMMANDS = (
     run,
+    sweep,
     tune,
     check,
     replay,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from sim.results import EndpointFigures, ResourceFigures, Result
 from sim.results_together import CommonEndpoint, TogetherResult
 
-__all__ = ["Scalar", "flat", "plain"]
+__all__ = ["Scalar", "csv_cell", "csv_text", "flat", "plain"]
 
 Scalar: TypeAlias = str | int | float | bool | None
 """One figure of a run."""
@@ -56,3 +58,20 @@ def _of_parts(
         if name is not None:
             found |= {f"{kind}.{name}.{key}": value for key, value in fields.items()}
     return found
+
+
+def csv_text(header: Sequence[str], lines: Iterable[Mapping[str, Scalar]]) -> str:
+    """Lines as CSV; a column of the header that a line lacks is empty there."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for line in lines:
+        writer.writerow([csv_cell(line.get(key)) for key in header])
+    return text.getvalue()
+
+
+def csv_cell(value: Scalar) -> str | int | float:
+    """A value as CSV holds it: nothing for None, and true or false as in JSON."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else value

@@ -16,7 +16,15 @@ from sim.terminal import note
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
-__all__ = ["SCENARIO_HELP", "SET_HELP", "add_scenario", "add_set", "load", "scenario_file"]
+__all__ = [
+    "SCENARIO_HELP",
+    "SET_HELP",
+    "add_scenario",
+    "add_set",
+    "load",
+    "memory",
+    "scenario_file",
+]
 
 _T = TypeVar("_T")
 
@@ -97,7 +105,7 @@ def load(
     if seed is not None:
         overrides["seed"] = str(seed)
     try:
-        scenario = load_scenario(file, overrides, memory=_memory())
+        scenario = load_scenario(file, overrides, memory=memory())
     except SpecError as error:
         if hint := hint_for_run(file):
             raise SpecError(f"{file}: {hint}") from None
@@ -135,7 +143,7 @@ def _read_all(
     return found
 
 
-def _memory() -> int | None:
+def memory() -> int | None:
     """Bytes of memory that this machine has; None where it does not tell."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""The scenarios that come with cellspec, each known by a name.
+"""The scenarios and sweep files that come with cellspec, each known by a name.
 
 They have one source, the folder ``simulations`` of the repository. The wheel holds copies of them
 beside this module (``force-include`` in ``pyproject.toml``); in a checkout they are read from their
@@ -7,15 +7,19 @@ source. Each is complete in itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cellspec.errors import SpecError
 from cellspec.text import closest
 
-__all__ = ["EXAMPLES", "example_path", "is_path"]
+__all__ = ["EXAMPLES", "SWEEPS", "example_path", "is_path"]
 
 EXAMPLES = ("text_to_sql", "reviews_rate_limited", "barrier_option_c")
 """The names, in the order in which a reader meets them."""
+
+SWEEPS = ("concurrency_sweep",)
+"""The names of sweep files, which vary the examples."""
 
 _FOLDERS = (Path(__file__).parent, Path(__file__).parents[3] / "simulations")
 
@@ -25,23 +29,25 @@ def is_path(word: str) -> bool:
     return any(mark in word for mark in "./\\")
 
 
-def example_path(name: str) -> Path:
+def example_path(name: str, names: Sequence[str] = EXAMPLES) -> Path:
     """The file of an example.
+
+    Args:
+        name: of the example.
+        names: those that may be meant.
 
     Raises:
         SpecError: the name is unknown.
     """
-    if name not in EXAMPLES:
-        near = closest(name, EXAMPLES, 0.6)
+    if name not in names:
+        near = closest(name, names, 0.6)
         hint = f"did you mean {near}? " if near else ""
         own = (
             f"./{name} is a file here: give ./{name} to take that"
             if Path(name).is_file()
             else f"a path to a file of your own has a suffix or a folder, as in ./{name}"
         )
-        raise SpecError(
-            f"no example is called {name!r}: {hint}there are {', '.join(EXAMPLES)}; {own}"
-        )
+        raise SpecError(f"no example is called {name!r}: {hint}there are {', '.join(names)}; {own}")
     for folder in _FOLDERS:
         path = folder / f"{name}.yaml"
         if path.is_file():

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from sim.result_fields import flat, plain
+from sim.result_fields import Scalar, csv_text, flat, plain
 from sim.results import Result
 
 __all__ = ["csv_lines", "csv_of", "render_csv", "render_json"]
@@ -33,22 +30,10 @@ def csv_of(results: Sequence[Result]) -> str:
     return csv_lines([flat(one) for one in results])
 
 
-def csv_lines(lines: Sequence[Mapping[str, Any]]) -> str:
+def csv_lines(lines: Sequence[Mapping[str, Scalar]]) -> str:
     """A header and lines of a sheet.
 
     Args:
         lines: by column, the values of each; one that is missing or None is empty there.
     """
-    header = list(dict.fromkeys(key for line in lines for key in line))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for line in lines:
-        writer.writerow([_csv_value(line.get(key)) for key in header])
-    return text.getvalue()
-
-
-def _csv_value(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else value
+    return csv_text(list(dict.fromkeys(key for line in lines for key in line)), lines)

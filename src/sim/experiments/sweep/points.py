@@ -1,0 +1,178 @@
+"""The points of a sweep file, each with its resolved scenario.
+
+The numbers of points follow from the file alone: those of a grid come in the order of the file,
+its last field changing first, then those of the random draws, and those of a ladder change first of
+all. So the rungs of one ladder stand beside each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellspec.errors import FaultsError, SpecError
+from sim.draws import sequence
+from sim.examples import example_path, is_path
+from sim.experiments.replication import packed
+from sim.experiments.sweep.spec import RangeSpec, SweepSpec, load_spec
+from sim.scenario.loader import ScenarioFile
+from sim.scenario.words import given_words
+from sim.scenario.yaml_text import dump_yaml
+
+__all__ = ["Point", "Sweep", "load_sweep"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A scenario with some of its fields set.
+
+    Attributes:
+        number: from 0, in the order of the sweep file.
+        fields: by name, the values that make it this point.
+        digest: of the resolved scenario with seed 0; None if there is none.
+        error: why it cannot be run, on one line; None if it can.
+    """
+
+    number: int
+    fields: Mapping[str, Any]
+    digest: str | None
+    error: str | None = None
+
+    def words(self) -> str:
+        """Its fields on one line: ``limits.workers=4, policy=fifo``."""
+        return ", ".join(f"{name}={given_words(value)}" for name, value in self.fields.items())
+
+    def data(self) -> dict[str, Any]:
+        """As a line of ``points.jsonl`` holds it."""
+        found: dict[str, Any] = {"point": self.number, "fields": dict(self.fields)}
+        return found | ({"digest": self.digest} if self.error is None else {"error": self.error})
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A sweep file, read.
+
+    Attributes:
+        path: of the file.
+        spec: what it says.
+        name: of the scenario.
+        identity: a digest of the scenario that all points come from.
+        points: in the order of their numbers.
+        scenarios: by digest, the scenario of a point, as `sim.experiments.replication.Task` takes
+            it.
+        repeated: random draws that gave a point which was there.
+    """
+
+    path: Path
+    spec: SweepSpec
+    name: str
+    identity: str
+    points: tuple[Point, ...]
+    scenarios: Mapping[str, bytes]
+    repeated: int
+
+
+def load_sweep(path: str | Path, *, memory: int | None = None) -> Sweep:
+    """Read a sweep file, and resolve the scenario of each point.
+
+    Args:
+        path: of the file.
+        memory: bytes that the machine has; a point whose run needs more cannot be run.
+
+    Raises:
+        FaultsError: the sweep file has faults; a line for each.
+        SpecError: it or its scenario cannot be read, or no point can be run.
+        MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
+    """
+    path = Path(path)
+    spec = load_spec(path)
+    try:
+        given = spec.scenario
+        file = ScenarioFile(path.parent / given if is_path(given) else example_path(given))
+    except FaultsError:
+        raise
+    except SpecError as error:
+        raise SpecError(f"{path}: scenario: {error}") from None
+    fixed = {name: dump_yaml(value) for name, value in spec.fixed.items()}
+    points: list[Point] = []
+    scenarios: dict[str, bytes] = {}
+    every, repeated = _fields(spec)
+    name = str(file.document.data.get("name", ""))
+    for number, fields in enumerate(every):
+        overrides = fixed | {key: dump_yaml(value) for key, value in fields.items()}
+        try:
+            scenario = file.load(overrides, memory=memory, option="")
+            digest = scenario.with_seed(0).digest()
+            if digest not in scenarios:
+                scenarios[digest] = packed(scenario)
+        except SpecError as error:
+            points.append(Point(number, fields, None, _one_line(error)))
+            continue
+        name = scenario.name
+        points.append(Point(number, fields, digest))
+    if not scenarios:
+        first = points[0]
+        raise SpecError(f"{path}: no point can be run; point 0 ({first.words()}): {first.error}")
+    return Sweep(path, spec, name, _identity(file, spec), tuple(points), scenarios, repeated)
+
+
+def _one_line(error: SpecError) -> str:
+    return "; ".join(" ".join(line.split()) for line in str(error).splitlines())
+
+
+def _identity(file: ScenarioFile, spec: SweepSpec) -> str:
+    """A digest of the scenario that all points come from: what the file says, and ``set``."""
+    data = {k: v for k, v in file.document.data.items() if k not in ("description", "source")}
+    text = json.dumps([data, spec.fixed], sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _fields(spec: SweepSpec) -> tuple[list[dict[str, Any]], int]:
+    """The fields of each point, and how many random draws gave fields that were drawn before."""
+    grid = [
+        dict(zip(spec.grid, one, strict=True)) for one in itertools.product(*spec.grid.values())
+    ]
+    drawn: list[dict[str, Any]] = [{}]
+    repeated = 0
+    if spec.random is not None:
+        distinct: dict[str, dict[str, Any]] = {}
+        for one in _drawn(spec):
+            distinct.setdefault(json.dumps(one, sort_keys=True, default=str), one)
+        drawn = list(distinct.values())
+        repeated = spec.random.points - len(drawn)
+    rungs: list[dict[str, Any]] = [{}]
+    if spec.ladder is not None:
+        rungs = [{spec.ladder.field: value} for value in spec.ladder.rungs()]
+    return [a | b | c for a, b, c in itertools.product(grid, drawn, rungs)], repeated
+
+
+def _drawn(spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    """Random points: more of them, or more fields, leave the draws that were there as they are."""
+    random = spec.random
+    assert random is not None
+    for number in range(random.points):
+        found: dict[str, Any] = {}
+        for name, choice in random.fields.items():
+            share = sequence(random.seed, "sweep", name, number).random()
+            if isinstance(choice, RangeSpec):
+                found[name] = _number(choice, share)
+            else:
+                found[name] = choice[int(share * len(choice))]
+        yield found
+
+
+def _number(given: RangeSpec, share: float) -> float:
+    """The number that a share of a range reaches to, without the digits that machines differ in."""
+    start, stop = given.start, given.stop + (1 if given.whole else 0)
+    if given.scale == "log":
+        value = math.exp(math.log(start) + share * (math.log(stop) - math.log(start)))
+    else:
+        value = start + share * (stop - start)
+    value = float(f"{value:.12g}")
+    return min(math.floor(value), int(given.stop)) if given.whole else value

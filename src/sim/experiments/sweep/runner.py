@@ -1,0 +1,114 @@
+"""Makes the missing runs of a sweep: in this process, in others, or on a cluster.
+
+One task is one replication, and holds its scenario: a worker reads no file and writes none. Only
+this process adds runs to the folder, one as soon as it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from cellspec.errors import SpecError, Violation
+from cellspec.parallel import in_parallel
+from cellspec.text import did_you_mean
+from sim.experiments.replication import Task, made
+from sim.experiments.sweep.plan import WHOLE, Run, Shard, missing
+from sim.experiments.sweep.points import Sweep
+from sim.experiments.sweep.store import SweepFolder
+
+__all__ = ["check_figure", "make_missing"]
+
+
+def make_missing(
+    sweep: Sweep,
+    folder: SweepFolder,
+    *,
+    shard: Shard = WHOLE,
+    jobs: int = 1,
+    cluster: str = "loky",
+    checked: bool = True,
+    figures: Sequence[tuple[str, str]] = (),
+    on_run: Callable[[int], object] = lambda _known: None,
+) -> None:
+    """Make the runs of a sweep that its folder lacks.
+
+    Args:
+        sweep: the sweep; `SweepFolder.begin` has found that the folder is its own.
+        folder: takes the runs, each as soon as it is made.
+        shard: the part of the sweep that is made here.
+        jobs: runs at once.
+        cluster: one of `cellspec.parallel.CLUSTERS`.
+        checked: judge time too.
+        figures: further figures that are asked for: who asks, and the name.
+        on_run: called after each run, with the number of runs that this call makes as far as is
+            known: a precision or a ladder may ask for more.
+
+    Raises:
+        MissingExtraError: an interval is asked for without scipy, or several jobs without joblib.
+        SpecError: another process makes this shard, storage refuses, or a figure is unknown.
+    """
+    asked = [*sweep.spec.asked_figures(), *figures]
+    with folder.adding(shard.name()) as add:
+        runs = folder.runs()
+        good = (run for those in runs.values() for run in those.values() if run.error is None)
+        _check_figures(asked, next(good, None))
+        done = 0
+        while wanted := missing(sweep.spec, sweep.points, runs, shard):
+            tasks = _tasks(sweep, wanted, checked)
+            results = in_parallel(attempt, tasks, jobs=jobs, cluster=cluster, ordered=False)
+            known = done + len(wanted)
+            with contextlib.closing(results):
+                for place, run in results:
+                    digest, seed = wanted[place]
+                    add(digest, seed, run)
+                    runs.setdefault(digest, {})[seed] = run
+                    done += 1
+                    on_run(known)
+                    if run.error is None and asked:
+                        _check_figures(asked, run)
+                        asked = []
+
+
+def _tasks(sweep: Sweep, wanted: Sequence[tuple[str, int]], checked: bool) -> Iterator[Task]:
+    for place, (digest, seed) in enumerate(wanted):
+        yield Task(place, sweep.scenarios[digest], seed, checked)
+
+
+def attempt(task: Task) -> tuple[int, Run]:
+    """The place of a task, and its run, which may have failed: the others go on."""
+    try:
+        place, found = made(task)
+    except Violation as violation:
+        return task.place, Run({}, _one_line(violation), violated=True)
+    except SpecError as error:
+        return task.place, Run({}, _one_line(error))
+    return place, Run(found.figures)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _check_figures(asked: Sequence[tuple[str, str]], run: Run | None) -> None:
+    for where, name in asked if run is not None else ():
+        assert run is not None
+        check_figure(where, name, run)
+
+
+def check_figure(where: str, name: str, run: Run) -> None:
+    """Refuse a figure that no run has, or that is no number.
+
+    Args:
+        where: who asks for it.
+        name: of the figure.
+        run: a run that did not fail.
+
+    Raises:
+        SpecError: one line, with the name that may have been meant.
+    """
+    if name not in run.figures:
+        near = did_you_mean(name, run.figures) or "; `cellspec run --format csv` names them"
+        raise SpecError(f"{where}: no figure is called {name!r}{near}")
+    if isinstance(run.figures[name], bool | str):
+        raise SpecError(f"{where}: {name!r} is no number, and has no mean")

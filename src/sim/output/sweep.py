@@ -1,0 +1,190 @@
+"""The words of ``cellspec sweep``: its points with the interval of one figure, in each format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from cellspec.text import counted
+from sim.experiments.intervals import Mean
+from sim.experiments.sweep.derived import PointRuns
+from sim.experiments.sweep.plan import LadderEnd
+from sim.experiments.sweep.spec import SweepSpec
+from sim.output.result_table import decimals, integers, printable, table
+from sim.result_fields import csv_text
+from sim.scenario.words import given_words
+
+__all__ = ["render_points", "render_sweep"]
+
+
+def render_sweep(
+    name: str,
+    spec: SweepSpec,
+    points: Sequence[PointRuns],
+    ends: Sequence[LadderEnd | None],
+    *,
+    figure: str,
+    form: str,
+) -> str:
+    """The points of a sweep, with a figure of each.
+
+    Args:
+        name: of the scenario.
+        spec: the sweep.
+        points: with their runs.
+        ends: of each ladder, where it ended.
+        figure: which one.
+        form: table, json or csv.
+    """
+    means = [point.mean(figure) for point in points]
+    if form == "table":
+        return _table(name, spec, points, means, ends, figure)
+    lines = [
+        {"point": one.point.number, "runs": len(one.good), "wanted": one.wanted}
+        | {"error": one.error, "figure": figure}
+        | {
+            "mean": mean and mean.mean,
+            "half_width": mean and mean.half_width,
+            "sd": mean and mean.sd,
+        }
+        for one, mean in zip(points, means, strict=True)
+    ]
+    if form == "json":
+        found: list[dict[str, Any]] = [
+            line | {"fields": dict(one.point.fields)}
+            for line, one in zip(lines, points, strict=True)
+        ]
+        data: dict[str, Any] = {"scenario": name, "points": found}
+        if spec.ladder is not None:
+            data["ladders"] = [_end_data(end) for end in ends]
+        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    fields = [f"field.{name}" for name in spec.fields]
+    rows = [
+        line | {f"field.{name}": _csv_value(value) for name, value in one.point.fields.items()}
+        for line, one in zip(lines, points, strict=True)
+    ]
+    return csv_text(["point", *fields, *(key for key in lines[0] if key != "point")], rows)
+
+
+def render_points(points: Sequence[PointRuns], fields: Sequence[str]) -> str:
+    """The points of a sweep and how many runs each has and lacks, as ``--dry-run`` shows them."""
+    missing = sum(one.wanted - len(one.runs) for one in points)
+    lines = table(
+        [
+            *_point_columns(points, fields),
+            ("runs", integers([len(one.runs) for one in points])),
+            ("missing", integers([one.wanted - len(one.runs) for one in points])),
+            ("", [_note(one) for one in points]),
+        ],
+        words=1 + len(fields),
+    )
+    end = f"{counted(len(points), 'point')}, {counted(missing, 'missing run')}"
+    return "".join(f"{line.rstrip()}\n" for line in [*lines, "", end])
+
+
+def _table(
+    name: str,
+    spec: SweepSpec,
+    points: Sequence[PointRuns],
+    means: Sequence[Mean | None],
+    ends: Sequence[LadderEnd | None],
+    figure: str,
+) -> str:
+    made = sum(len(one.runs) for one in points)
+    wanted = sum(one.wanted for one in points)
+    runs = counted(made, "run") if made == wanted else f"{made:,} of {counted(wanted, 'run')}"
+    title = f"{printable(name)}: {counted(len(points), 'point')}, {runs}"
+    lines = table(
+        [
+            *_point_columns(points, spec.fields),
+            ("runs", [_runs(one) for one in points]),
+            (printable(figure), decimals([None if one is None else one.mean for one in means])),
+            ("± (95 %)", decimals([None if one is None else one.half_width for one in means])),
+            ("sd", decimals([None if one is None else one.sd for one in means])),
+            ("", [_note(one) for one in points]),
+        ],
+        words=1 + len(spec.fields),
+    )
+    parts = [title, "", *lines]
+    if spec.ladder is not None:
+        size = len(points) // max(len(ends), 1)
+        parts.append("")
+        for place, end in enumerate(ends):
+            rungs = points[place * size : (place + 1) * size]
+            parts.append(_ladder(spec, rungs, end))
+    return "".join(f"{line.rstrip()}\n" for line in parts)
+
+
+def _point_columns(
+    points: Sequence[PointRuns], fields: Sequence[str]
+) -> list[tuple[str, Sequence[str]]]:
+    columns: list[tuple[str, Sequence[str]]] = [("point", [str(p.point.number) for p in points])]
+    for name in fields:
+        columns.append((printable(name), [printable(_value(p.point.fields[name])) for p in points]))
+    return columns
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else given_words(value)
+
+
+def _csv_value(value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
+
+
+def _runs(one: PointRuns) -> str:
+    there = len(one.runs)
+    return f"{there:,}" if there == one.wanted else f"{there:,} of {one.wanted:,}"
+
+
+def _note(one: PointRuns) -> str:
+    if one.error is not None:
+        return f"cannot be run: {printable(one.error)}"
+    return "not reached" if one.wanted == 0 else ""
+
+
+def _ladder(spec: SweepSpec, rungs: Sequence[PointRuns], end: LadderEnd | None) -> str:
+    """Where a ladder ended, and how sure that is."""
+    ladder = spec.ladder
+    assert ladder is not None
+    others = [
+        f"{printable(name)}={printable(_value(value))}"
+        for name, value in rungs[0].point.fields.items()
+        if name != ladder.field
+    ]
+    where = f"ladder of {printable(ladder.field)}" + (f" at {', '.join(others)}" if others else "")
+    if end is None:
+        return f"{where}: has not ended yet"
+    place = next(i for i, one in enumerate(rungs) if one.point.number == end.point)
+    last = _value(rungs[place].point.fields[ladder.field])
+    if end.why == "failed":
+        return f"{where}: ends at {last}, which cannot be run or has no {printable(ladder.figure)}"
+    least = _per_cent(ladder.gain)
+    if end.why == "top":
+        return f"{where}: ends at {last}, its last rung; no step gained less than {least}"
+    assert end.gain is not None
+    before = _value(rungs[place - 1].point.fields[ladder.field])
+    gain = f"{printable(ladder.figure)} gains {_per_cent(end.gain)}"
+    if end.half_width is None:
+        sure = "not shown: one run has no interval"
+    else:
+        gain += f" ± {_per_cent(end.half_width)}"
+        sure = "shown" if end.shown else "not shown: the interval reaches above that"
+    return f"{where}: ends at {last}: {gain} over {before}, less than {least} ({sure})"
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _end_data(end: LadderEnd | None) -> dict[str, Any] | None:
+    if end is None:
+        return None
+    return {
+        "point": end.point,
+        "why": end.why,
+        "gain": end.gain,
+        "half_width": end.half_width,
+        "shown": end.shown,
+    }
