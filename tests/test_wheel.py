@@ -22,7 +22,7 @@ from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.workload import Workload
 from cellspec.exit_codes import exit_codes_text
 from sim.cli import parser_of_commands
-from sim.examples import EXAMPLES
+from sim.examples import EXAMPLES, SWEEPS
 from tests.test_imports import TESTING_AN_ENGINE
 
 pytestmark = pytest.mark.wheel
@@ -42,6 +42,8 @@ USES = {
         ],
         0,
     ),
+    # Intervals need an extra; see `test_what_needs_an_extra_names_it`.
+    "sweep": (["concurrency_sweep", "--dry-run"], 0),
     "check": (["run.jsonl", "--chrome", "chrome.json"], 0),
     "fuzz": (["--examples", "4", "--case", "none.json"], 0),
     "explore": (["--graph", "a v:barrier(a)", "--out", "explored"], 0),
@@ -173,6 +175,7 @@ def names_an_extra(done: subprocess.CompletedProcess[str]) -> bool:
         (["--print-completion", "bash"], "completion"),
         (["fuzz", "--methods", "targeted"], "conformance"),
         (["fuzz", "--methods", "random", "--jobs", "2"], "parallel"),
+        (["sweep", "concurrency_sweep", "--out", "swept"], "experiments"),
     ],
 )
 def test_what_needs_an_extra_names_it(
@@ -198,10 +201,12 @@ def test_the_first_command_of_the_readme_runs_anywhere(
 def test_every_example_of_the_wheel_is_the_file_of_the_repository(
     bare: Path, tmp_path: Path
 ) -> None:
-    for name in EXAMPLES:
+    for name in (*EXAMPLES, *SWEEPS):
         source = ROOT / "simulations" / f"{name}.yaml"
         printed = run(bare, tmp_path, "cellspec", "examples", name).stdout
         assert printed == source.read_text(encoding="utf-8")
+        if name in SWEEPS:
+            continue
         few = run(bare, tmp_path, "cellspec", "run", name, "--set", "rows=100", "--format", "csv")
         assert few.returncode == 0, few.stderr
 

@@ -16,7 +16,8 @@ import cellspec
 from cellspec.__main__ import main as main_of_script
 from sim import commands
 from sim.cli import main, parser_of_commands
-from sim.examples import EXAMPLES, example_path, is_path
+from sim.examples import EXAMPLES, SWEEPS, example_path, is_path
+from sim.experiments.sweep.spec import load_spec
 from sim.scenario.loader import load_scenario
 
 ROOT = Path(__file__).parents[2]
@@ -95,19 +96,22 @@ def test_a_start_waits_for_no_library(tmp_path: Path) -> None:
 def test_the_wheel_holds_the_examples_and_each_has_one_source() -> None:
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     assert wheel["targets"]["wheel"]["force-include"] == {
-        f"simulations/{name}.yaml": f"sim/examples/{name}.yaml" for name in EXAMPLES
+        f"simulations/{name}.yaml": f"sim/examples/{name}.yaml" for name in (*EXAMPLES, *SWEEPS)
     }
     assert not list((ROOT / "src" / "sim" / "examples").glob("*.yaml"))
     for name in EXAMPLES:
         assert example_path(name) == ROOT / "simulations" / f"{name}.yaml"
         # A copy in a wheel finds no file beside it.
         assert load_scenario(example_path(name)).files() == {}
+    for name in SWEEPS:
+        assert example_path(name, SWEEPS) == ROOT / "simulations" / f"{name}.yaml"
+        assert load_spec(example_path(name, SWEEPS)).scenario in EXAMPLES
 
 
 def test_examples_are_listed_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["examples"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(EXAMPLES)
+    assert [line.split()[0] for line in lines] == [*EXAMPLES, *SWEEPS]
     assert all(line.endswith(".") for line in lines)
 
 

@@ -99,7 +99,8 @@ def _sweep(args: argparse.Namespace) -> int:
         )
     if args.out is None and not args.dry_run:
         raise SpecError("--out: expected the folder that keeps the runs")
-    _need_extras(args)
+    if not args.dry_run:
+        _need_extras(args)
     return _merge(args) if args.sweep is None else _run(args)
 
 

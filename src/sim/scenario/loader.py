@@ -51,24 +51,27 @@ class ScenarioFile:
         *,
         memory: int | None = None,
         option: str = "--set ",
+        called: str | None = None,
     ) -> Scenario:
         """The scenario of the file.
 
         Args:
             overrides, memory: as of `load_scenario`.
-            option: what stands before the path of an override in a message.
+            option: what stands before the path of an override in a message; "" if overrides are
+                no options.
+            called: what a message calls the file; None for its path.
 
         Raises:
             FaultsError, SpecError, MissingExtraError: as of `load_scenario`.
         """
-        data = deepcopy(self.document.data)
+        data, words = deepcopy(self.document.data), called or self.path
         changed: dict[str, Place] = {}
         refused = []
         for dotted, text in (overrides or {}).items():
             try:
                 changed[dotted] = _override(data, dotted, text)
             except SpecError as error:
-                refused.append(f"{self.path}: {option}{dotted}: {error}")
+                refused.append(f"{words}: {option}{dotted}: {error}")
         scenario, faults = None, []
         try:
             scenario = Scenario.model_validate(data, context={"folder": self.path.parent})
@@ -77,7 +80,7 @@ class ScenarioFile:
         if memory is not None:
             faults += _too_large(data, scenario, memory)
         if faults or refused or scenario is None:
-            found = explain(faults, self.path, self.document, changed, data=data, option=option)
+            found = explain(faults, words, self.document, changed, data=data, option=option)
             raise FaultsError([*found, *refused])
         return scenario
 

@@ -167,7 +167,7 @@ def explain(
         document: the file.
         changed: overrides, and the field that each one set.
         data: the file's data with the overrides; None without any.
-        option: what stands before the path of an override.
+        option: what stands before the path of an override; "" if overrides are no options.
     """
     data = document.data if data is None else data
     order = {one: place for place, one in enumerate(changed)}
@@ -182,7 +182,8 @@ def explain(
         text = f"{place}: {fault.text}" if place else fault.text
         brought = [one for one in changed if _brought(changed[one], where, document)]
         if brought:
-            message = f"{path}: {option}{brought[-1]}: {text}"
+            brought_by = f"{option}{brought[-1]}: " if option else ""
+            message = f"{path}: {brought_by}{text}"
             found.append((1, (order[brought[-1]], 0), message))
             continue
         if any(_holds(place, where) for place in unknown):

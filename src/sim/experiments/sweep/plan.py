@@ -126,7 +126,7 @@ def wishes(spec: SweepSpec, unit: Sequence[Point], runs: Runs) -> list[Wish]:
 
 
 def missing(
-    spec: SweepSpec, points: Sequence[Point], runs: Runs, shard: Shard
+    spec: SweepSpec, points: Sequence[Point], runs: Runs, shard: Shard = WHOLE
 ) -> list[tuple[str, int]]:
     """The runs of a shard that are wanted and not there: each by its digest and seed.
 

@@ -107,7 +107,7 @@ def load_sweep(path: str | Path, *, memory: int | None = None) -> Sweep:
     for number, fields in enumerate(every):
         overrides = fixed | {key: dump_yaml(value) for key, value in fields.items()}
         try:
-            scenario = file.load(overrides, memory=memory, option="")
+            scenario = file.load(overrides, memory=memory, option="", called=given)
             digest = scenario.with_seed(0).digest()
             if digest not in scenarios:
                 scenarios[digest] = packed(scenario)
