@@ -230,4 +230,5 @@ def test_a_column_of_several_types_is_text_in_parquet() -> None:
 
     read: Any = parquet.ParquetFile
     content = parquet_bytes(["a", "b"], [{"a": 1, "b": 1}, {"a": "x", "b": 2.5}, {"a": True}])
-    assert read(io.BytesIO(content)).read().to_pydict() == {"a": ["1", "x", "true"], "b": [1, 2.5, None]}
+    table = read(io.BytesIO(content)).read().to_pydict()
+    assert table == {"a": ["1", "x", "true"], "b": [1, 2.5, None]}
