@@ -327,6 +327,7 @@ calls, events                14, 51
 crashes                      1 of 3 planned
 cells lost to crashes        4 (25 % of all done)
 busy time lost to crashes    6 s (25 % of all)
+one seed                     no intervals: --replications 30 gives them
 
 resource  limit  busy s  utilisation %  mean in flight  calls  cells
 gpu           2   14.00          43.75           0.875      6      4

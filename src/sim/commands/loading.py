@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sim.arguments import crash, override
@@ -23,6 +23,7 @@ __all__ = [
     "add_set",
     "load",
     "memory",
+    "say_remarks",
     "scenario_file",
 ]
 
@@ -120,6 +121,17 @@ def load(
         added = [Crash.model_validate(fields) for fields in more]
         scenario = scenario.model_copy(update={"crashes": (*scenario.crashes, *added)})
     return scenario
+
+
+def say_remarks(file: str, runs: Sequence[Scenario], said: Iterable[Sequence[str]]) -> None:
+    """Remarks on each pipeline, as notes; what is said of several is said once."""
+    seen: set[str] = set()
+    for place, remarks in enumerate(said):
+        for remark in remarks:
+            if remark not in seen:
+                where = f"beside {runs[place].name!r}: " if place else ""
+                note(f"note: {file}: {where}{remark}")
+            seen.add(remark)
 
 
 def _read_all(

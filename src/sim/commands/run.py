@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
 from cellspec.progress_line import progress_line
 from sim.arguments import seed
-from sim.commands.loading import add_scenario, load, scenario_file
+from sim.commands.loading import add_scenario, load, say_remarks, scenario_file
+from sim.commands.options import add_how_many, add_where
 from sim.figures import help_text
-from sim.terminal import note, say_cost
+from sim.terminal import say_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from sim.output.report.recorder import RunRecorder
     from sim.scenario.scenario import Scenario
@@ -44,7 +45,10 @@ def add_parser(commands: Any) -> None:
     )
     add_scenario(run)
     run.add_argument(
-        "--seed", metavar="N", type=seed, help="another seed than the scenario's, from 0"
+        "--seed",
+        metavar="N",
+        type=seed,
+        help="another seed than the scenario's, from 0; of several runs that of the first",
     )
     run.add_argument(
         "--crash-at",
@@ -69,12 +73,6 @@ def add_parser(commands: Any) -> None:
         "fingerprint.txt into this folder, each whole or not at all; a second run replaces them",
     )
     run.add_argument(
-        "--no-check",
-        dest="checked",
-        action="store_false",
-        help="do not judge time while running (for timing); the verdict then says so",
-    )
-    run.add_argument(
         "--trace",
         metavar="FILE",
         help="write every event as a trace, for `cellspec check`; .gz is compressed. - is "
@@ -87,10 +85,19 @@ def add_parser(commands: Any) -> None:
         help="write a page about the run: resources, rows and endpoints over time, where a row's "
         "time goes, and the figures; one file, which asks for nothing from elsewhere",
     )
+    add_how_many(run)
+    add_where(run)
     run.set_defaults(command=_run, prog=run.prog)
 
 
 def _run(args: argparse.Namespace) -> int:
+    from sim.commands.run_many import rule_of, run_many
+
+    rule = rule_of(args)
+    return _run_once(args) if rule is None else run_many(args, rule)
+
+
+def _run_once(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.errors import SpecError
@@ -129,12 +136,12 @@ def _run(args: argparse.Namespace) -> int:
             outputs = [*map(Path, paths), *in_folder, *reports]
             check_targets(args.scenario, *outputs)
         check_apart(outputs, list(scenario.files().values()))
-        _say(args.scenario, runs, map(remarks, runs))
+        say_remarks(args.scenario, runs, map(remarks, runs))
         records = recorders(scenario) if reports else []
         outcomes = _simulate(
             scenario, args.scenario, checked=args.checked, traces=paths, records=records
         )
-        _say(
+        say_remarks(
             args.scenario,
             runs,
             (
@@ -167,17 +174,6 @@ def _run(args: argparse.Namespace) -> int:
     # Even if the folder could not be written: the run may have taken an hour.
     put(text, stream_beside(args.trace))
     return code
-
-
-def _say(file: str, runs: Sequence[Scenario], said: Iterable[Sequence[str]]) -> None:
-    """Remarks on each pipeline, as notes; what is said of several is said once."""
-    seen: set[str] = set()
-    for place, remarks in enumerate(said):
-        for remark in remarks:
-            if remark not in seen:
-                where = f"beside {runs[place].name!r}: " if place else ""
-                note(f"note: {file}: {where}{remark}")
-            seen.add(remark)
 
 
 def _simulate(

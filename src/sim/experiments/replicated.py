@@ -92,6 +92,7 @@ def replicated(
     jobs: int = 1,
     cluster: str = "loky",
     checked: bool = True,
+    name: str = "",
     on_run: Callable[[int, Replication], object] = lambda _place, _run: None,
 ) -> Replicated:
     """Run a scenario until a rule says that it is enough.
@@ -102,6 +103,7 @@ def replicated(
         figure: the name of the one that the rule is about.
         first_seed: of the first run; those of the others follow it.
         jobs, cluster, checked, on_run: as of `Experiment`.
+        name: of the scenario's file, for the errors of its runs.
 
     Raises:
         SpecError: no run has such a figure, or one run has not, or a run cannot be made.
@@ -127,6 +129,7 @@ def replicated(
         jobs=jobs,
         cluster=cluster,
         checked=checked,
+        names=[name],
         on_run=checked_run,
     )
     reached, is_met = run_until(rule, made.grow, lambda: mean_of(made.values(figure) or ()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 
 from sim.experiments.intervals import Mean
@@ -74,6 +75,15 @@ class Precision:
     def is_met(self, found: Mean) -> bool:
         """Whether an interval is as narrow as was wished."""
         return found.relative is not None and found.relative <= self.half_width
+
+    def runs_wanted(self, found: Mean) -> int | None:
+        """An estimate of the runs that are enough; None if the runs so far give none.
+
+        The half-width falls with the square root of the runs.
+        """
+        if found.relative is None:
+            return None
+        return max(ceil(found.runs * (found.relative / self.half_width) ** 2), FIRST_ROUND)
 
     def next_size(self, runs: int) -> int:
         """How many runs there are to be at the next look; as many as there are at the cap."""

@@ -132,6 +132,7 @@ def summary(result: Result) -> list[tuple[str, str]]:
 
 def _summary_lines(result: Result) -> list[str]:
     lines = summary(result)
+    lines.append(("one seed", "no intervals: --replications 30 gives them"))
     width = max(len(label) for label, _ in lines)
     return [f"{label:<{width}}  {text}" for label, text in lines]
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from cellspec.clauses import clause_set_data
+from sim.output.manifest import manifest_text
 from sim.output.result_data import render_csv, render_json
 from sim.output.result_table import render_table
 from sim.output.together import csv_together, json_together, table_together
@@ -21,8 +18,6 @@ __all__ = ["OUT_FILES", "files_of_run", "render"]
 
 OUT_FILES: Final = ("scenario.yaml", "manifest.json", "result.json", "fingerprint.txt")
 """The names of the files that ``--out`` writes."""
-
-_DEPENDENCIES = ("numpy", "pydantic", "PyYAML", "simpy")
 
 _RENDERED: Final[Mapping[str, Callable[[Result], str]]] = {
     "table": render_table,
@@ -49,26 +44,12 @@ def files_of_run(
     """The text of each of `OUT_FILES`; the folder is where they will stand."""
     return {
         "scenario.yaml": scenario.to_yaml(folder),
-        "manifest.json": json.dumps(_manifest(result), indent=2) + "\n",
+        "manifest.json": manifest_text(
+            scenario_digest=result.scenario_digest,
+            seed=result.seed,
+            checked=result.checked,
+            fingerprint=result.fingerprint,
+        ),
         "result.json": render(result, "json"),
         "fingerprint.txt": result.fingerprint + "\n",
-    }
-
-
-def _manifest(result: Result | TogetherResult) -> dict[str, Any]:
-    """The inputs and versions with which a run gives the same bytes again.
-
-    The set of clauses that judged the run stands here alone: a result holds figures, and is equal
-    for every set of clauses.
-    """
-    return {
-        "cellspec": version("cellspec"),
-        "clauses": clause_set_data(),
-        "scenario_digest": result.scenario_digest,
-        "seed": result.seed,
-        "checked": result.checked,
-        "fingerprint": result.fingerprint,
-        "python": platform.python_version(),
-        "architecture": platform.machine(),
-        "dependencies": {name: version(name) for name in _DEPENDENCIES},
     }

@@ -10,7 +10,14 @@ from sim.endpoints.plan import EndpointPlan, RefusalPlan
 from sim.scenario.scenario import Scenario
 from sim.scenario.tokens import Request
 
-__all__ = ["load_notes", "missed_crashes", "missed_rows", "remarks", "scope_changes_result"]
+__all__ = [
+    "kept_seeds",
+    "load_notes",
+    "missed_crashes",
+    "missed_rows",
+    "remarks",
+    "scope_changes_result",
+]
 
 
 def remarks(scenario: Scenario) -> list[str]:
@@ -57,6 +64,22 @@ def remarks(scenario: Scenario) -> list[str]:
                 f"pipeline.skip_rates.{name} says how many"
             )
     return found
+
+
+def kept_seeds(scenario: Scenario) -> list[str]:
+    """The pipelines beside a scenario that draw the same in all of its runs, each as a line.
+
+    An experiment gives each run another seed; a pipeline that states one of its own keeps it.
+
+    Args:
+        scenario: the file's own.
+    """
+    return [
+        f"beside {one.name!r}: it states seed {one.seed}, and draws the same in every run; without "
+        "seed: its draws vary from run to run like those of the others"
+        for given, one in zip(scenario.beside, scenario.pipelines()[1:], strict=True)
+        if "seed" in given
+    ]
 
 
 def scope_changes_result(scenario: Scenario) -> tuple[str, ...]:

@@ -1,0 +1,173 @@
+"""``cellspec run --replications`` and ``--precision``: many runs of a scenario, seed after seed."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cellspec.errors import SpecError
+from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
+from sim.commands.loading import load, say_remarks, scenario_file
+from sim.commands.options import DEFAULT_FIGURE, stopping
+from sim.commands.progress import RunProgress, run_progress
+from sim.terminal import note, say_cost
+
+if TYPE_CHECKING:
+    from sim.experiments.replicated import Replicated
+    from sim.experiments.replication import Replication
+    from sim.experiments.stopping import Stopping
+    from sim.scenario.scenario import Scenario
+
+__all__ = ["rule_of", "run_many"]
+
+
+def rule_of(args: argparse.Namespace) -> Stopping | None:
+    """How many runs the command line asks for; None for one run, as without the options.
+
+    Raises:
+        SpecError: an option has nothing to act on.
+    """
+    rule = stopping(args)
+    if rule is None:
+        for option, is_given in (
+            ("--figure", args.figure is not None),
+            ("--jobs", args.jobs != 1),
+            ("--backend", args.backend != "loky"),
+        ):
+            if is_given:
+                raise SpecError(
+                    f"{option}: it is about several runs; give --replications or --precision too"
+                )
+    elif args.trace is not None or args.report is not None:
+        option = "--report" if args.trace is None else "--trace"
+        raise SpecError(
+            f"{option}: it shows one run; to look into one of several, give its seed instead of "
+            f"--replications or --precision, as in --seed {args.seed or 0}"
+        )
+    return rule
+
+
+def run_many(args: argparse.Namespace, rule: Stopping) -> int:
+    """Run the scenario until `rule` is met, and print the figures of all runs.
+
+    Args:
+        args: the command line.
+        rule: how many runs are enough.
+    """
+    from cellspec.files import check_apart, path_of, write_files
+    from sim.output.replicated import OUT_FILES, files_of_runs, render_runs
+    from sim.scenario.remarks import kept_seeds, remarks
+    from sim.targets import check_targets
+
+    file = scenario_file(args.scenario)
+    folder = None if args.out is None else path_of(args.out)
+    outputs = [] if folder is None else [folder / name for name in OUT_FILES]
+    try:
+        check_targets(file, *outputs)
+        scenario = load(
+            file,
+            {"--set": args.overrides},
+            prog=args.prog,
+            seed=args.seed or 0,
+            crashes=args.crashes,
+        )
+        check_apart(outputs, list(scenario.files().values()))
+        pipelines = scenario.pipelines()
+        say_remarks(file, pipelines, map(remarks, pipelines))
+        for remark in kept_seeds(scenario):
+            note(f"note: {file}: {remark}")
+        made = _made(args, scenario, rule, file)
+        _say_missed(file, made)
+        text = render_runs(made, rule, args.format)
+        contents = {} if folder is None else files_of_runs(scenario, made, rule, folder)
+    except MemoryError:
+        return complain(f"error: {file}: rows: no memory is left", BAD_INPUT)
+    code = FINE
+    if folder is not None:
+        try:
+            write_files(folder, contents)
+        except SpecError as error:
+            code = complain(f"error: {error}", BAD_INPUT)
+    put(text)
+    return code
+
+
+def _made(args: argparse.Namespace, scenario: Scenario, rule: Stopping, file: str) -> Replicated:
+    """All runs, with their progress on a terminal.
+
+    Raises:
+        SpecError: a run cannot be made, or has no such figure.
+    """
+    from sim.experiments.replicated import replicated
+
+    figure = args.figure or DEFAULT_FIGURE
+    start = time.perf_counter()
+    with run_progress(rule.next_size(0), go_on=_go_on) as progress:
+        made = replicated(
+            scenario,
+            rule,
+            figure=figure,
+            first_seed=scenario.seed,
+            jobs=args.jobs,
+            cluster=args.backend,
+            checked=args.checked,
+            name=file,
+            on_run=_watching(progress, figure, rule),
+        )
+    events = sum(
+        value
+        for run in made.runs
+        for name, value in run.figures.items()
+        if name.rpartition(".")[2] == "events" and isinstance(value, int)
+    )
+    say_cost("events", events, time.perf_counter() - start)
+    return made
+
+
+def _go_on(made: int) -> str:
+    again = "nothing is kept, and the same command begins again"
+    return f"{again}; --replications {made} ends with as many" if made > 1 else again
+
+
+def _watching(
+    progress: RunProgress, figure: str, rule: Stopping
+) -> Callable[[int, Replication], None]:
+    """What counts a run, and shows how sure the figure is so far."""
+    from sim.experiments.intervals import mean_of
+    from sim.experiments.stopping import Precision
+
+    values: list[float] = []
+
+    def on_run(place: int, run: Replication) -> None:
+        progress.done(place, run)
+        values.append(run.value(figure) or 0.0)
+        if not progress.is_shown or len(values) < 2:
+            return
+        found = mean_of(values)
+        if found.relative is not None:
+            progress.say(f"{figure} ± {100 * found.relative:.2g} %")
+        if isinstance(rule, Precision) and (wanted := rule.runs_wanted(found)) is not None:
+            progress.expect(min(wanted, rule.most_runs), about=True)
+
+    return on_run
+
+
+def _say_missed(file: str, made: Replicated) -> None:
+    """How many runs were over before a crash that was planned for them."""
+    missed = [run for run in made.runs if _misses_crashes(run)]
+    if missed:
+        note(
+            f"note: {file}: crashes: not all of them came in {len(missed)} of {len(made.runs)} "
+            f"runs; --seed {missed[0].seed} without --replications says why"
+        )
+
+
+def _misses_crashes(run: Replication) -> bool:
+    for name in run.figures:
+        if name.rpartition(".")[2] == "crashes_planned":
+            planned, came = run.value(name), run.value(name.removesuffix("_planned"))
+            if planned is not None and came is not None and came < planned:
+                return True
+    return False
