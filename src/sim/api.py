@@ -1,0 +1,309 @@
+"""Experiments in Python: ``from sim import load, run, compare``.
+
+A notebook asks the same questions as the command line, and goes on with the answers::
+
+    from sim import compare, load, run
+
+    today = load("text_to_sql", {"rows": 200})
+    more = load("text_to_sql", {"rows": 200, "limits.resources.nvidia-text": 8})
+    runs = run(today, replications=20)
+    runs.mean("makespan_s").half_width      # seconds, 95 %
+    runs["makespan_s"]                      # an array, one number a run
+    compare(today, more, replications=20).difference("rows_per_s").relative
+
+Seeds are 0, 1, 2, … in each of them, so that results of one call can be paired with those of
+another. Figures have the names of ``cellspec run --format csv``; `sim.figures` defines them.
+Nothing here prints. pandas is imported where it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from cellspec.errors import MissingExtraError, SpecError
+from cellspec.text import did_you_mean
+from sim.examples import example_path, is_path
+from sim.experiments.compared import PAIRS, Comparison
+from sim.experiments.compared import compare as compare_pairs
+from sim.experiments.intervals import Difference, Mean, Quantile, mean_of, quantile_of
+from sim.experiments.replicated import replicated
+from sim.experiments.replication import Replication
+from sim.experiments.stopping import FIRST_ROUND, MOST_RUNS, FixedRuns, Precision, Stopping
+from sim.scenario.loader import load_scenario
+from sim.scenario.scenario import Scenario
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+
+__all__ = ["PairedRuns", "Runs", "compare", "load", "run"]
+
+OnRun: TypeAlias = Callable[[int, Replication], object]
+"""Called after each run with the place of its scenario, and the run; for progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of one scenario.
+
+    Attributes:
+        scenario: what was run; its own seed was left out.
+        replications: the runs, in the order of their seeds.
+    """
+
+    scenario: Scenario
+    replications: tuple[Replication, ...]
+
+    def __len__(self) -> int:
+        return len(self.replications)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each run."""
+        return [one.seed for one in self.replications]
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of all figures, words among them."""
+        return list(dict.fromkeys(name for one in self.replications for name in one.figures))
+
+    def __getitem__(self, figure: str) -> Floats:
+        """A figure of each run; NaN where a run has none.
+
+        Returns:
+            An array of the shape (runs,).
+
+        Raises:
+            KeyError: no figure has this name.
+        """
+        import numpy as np
+
+        values = [one.value(self._known(figure)) for one in self.replications]
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+    def mean(self, figure: str) -> Mean:
+        """The mean of a figure, with its interval (95 %).
+
+        Raises:
+            KeyError: no figure has this name.
+            SpecError: a run has no such figure, so that there is no mean of all.
+            MissingExtraError: scipy is not installed.
+        """
+        return mean_of(self._numbers(figure))
+
+    def quantile(self, figure: str, share: float) -> Quantile | None:
+        """A quantile of a figure over runs, with its interval; None if the runs are too few for it.
+
+        Raises:
+            KeyError, SpecError, MissingExtraError: as of `mean`.
+        """
+        return quantile_of(self._numbers(figure), share)
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a line for each run, and a column for each figure.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return _pandas().DataFrame([dict(one.figures) for one in self.replications])
+
+    def _numbers(self, figure: str) -> list[float]:
+        values = [one.value(self._known(figure)) for one in self.replications]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            raise SpecError(
+                f"{figure}: {len(values) - len(known)} of {len(values)} runs have none, and so "
+                "there is no mean of all"
+            )
+        return known
+
+    def _known(self, figure: str) -> str:
+        if figure not in self.replications[0].figures:
+            near = did_you_mean(figure, self.figures)
+            raise KeyError(f"no figure is named {figure!r}{near}")
+        return figure
+
+
+@dataclass(frozen=True, slots=True)
+class PairedRuns:
+    """The runs of two scenarios, run by run on the same seeds, or on seeds of their own.
+
+    Attributes:
+        a, b: the runs of each.
+        comparison: every figure that both have, with its verdict.
+    """
+
+    a: Runs
+    b: Runs
+    comparison: Comparison
+
+    @property
+    def identical(self) -> bool:
+        """Whether both scenarios gave the same figures in every pair."""
+        return self.comparison.identical
+
+    def difference(self, figure: str) -> Difference:
+        """A figure of B less that of A, with its interval (95 %).
+
+        Raises:
+            KeyError: no figure of both has this name.
+            SpecError: a run has no such figure.
+        """
+        found = self.comparison.of(figure).found
+        if found is None:
+            raise SpecError(f"{figure}: a run has none, and so there is no difference of all")
+        return found
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a line for each figure: means, difference, half-width, gain, verdict.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        lines = []
+        for one in self.comparison.figures:
+            found = one.found
+            lines.append(
+                {
+                    "figure": one.figure,
+                    "a": None if found is None else found.a.mean,
+                    "b": None if found is None else found.b.mean,
+                    "difference": None if found is None else found.difference.mean,
+                    "half_width": None if found is None else found.difference.half_width,
+                    "relative": None if found is None else found.relative,
+                    "gain": None if found is None else found.gain,
+                    "verdict": one.verdict,
+                }
+            )
+        return _pandas().DataFrame(lines).set_index("figure")
+
+
+def load(scenario: str | Path, changes: Mapping[str, Any] | None = None) -> Scenario:
+    """Read and check a scenario.
+
+    Args:
+        scenario: its file, or the name of an example (`sim.examples.EXAMPLES`).
+        changes: fields that replace those of the file, by dotted path, as in
+            ``{"columns.sql.latency.median_s": 2, "limits.workers": 64}``.
+
+    Raises:
+        SpecError: it cannot be used; a line for each fault.
+        MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
+    """
+    named = isinstance(scenario, str) and not is_path(scenario)
+    path = example_path(str(scenario)) if named else Path(scenario)
+    return load_scenario(path, {name: json.dumps(value) for name, value in (changes or {}).items()})
+
+
+def run(
+    scenario: Scenario,
+    replications: int | None = None,
+    *,
+    precision: float | None = None,
+    figure: str = "makespan_s",
+    most: int = MOST_RUNS,
+    first_seed: int = 0,
+    jobs: int = 1,
+    checked: bool = True,
+    on_run: OnRun = lambda _place, _run: None,
+) -> Runs:
+    """Run a scenario many times.
+
+    Args:
+        scenario: what is run.
+        replications: how many runs; 10 if neither this nor `precision` is given.
+        precision: go on until the interval of `figure` is so narrow: its half-width as a share of
+            the mean, as in 0.02.
+        figure: the one that the precision is about.
+        most: with `precision`, the most runs.
+        first_seed: of the first run; those of the others follow it.
+        jobs: runs at once.
+        checked: judge every event against the specification.
+        on_run: called after each run; for progress.
+
+    Raises:
+        SpecError: a run cannot be made, or has no such figure.
+        MissingExtraError: scipy is not installed; or several jobs, and joblib is not.
+        Violation: an event breaks a clause.
+    """
+    found = replicated(
+        scenario,
+        _rule(replications, precision, most, FIRST_ROUND),
+        figure=figure,
+        first_seed=first_seed,
+        jobs=jobs,
+        checked=checked,
+        on_run=on_run,
+    )
+    return Runs(scenario, found.runs)
+
+
+def compare(
+    a: Scenario,
+    b: Scenario,
+    replications: int | None = None,
+    *,
+    precision: float | None = None,
+    figure: str = "makespan_s",
+    most: int = MOST_RUNS,
+    independent: bool = False,
+    jobs: int = 1,
+    checked: bool = True,
+    on_run: OnRun = lambda _place, _run: None,
+) -> PairedRuns:
+    """Run two scenarios with the same seeds, and compare their figures.
+
+    Args:
+        a, b: the scenarios.
+        replications: pairs of runs; 30 if neither this nor `precision` is given.
+        precision: go on until the interval of the difference is so narrow, as a share of A's mean.
+        figure, most, jobs, checked, on_run: as of `run`.
+        independent: give B other seeds.
+
+    Raises:
+        SpecError, MissingExtraError, Violation: as of `run`.
+    """
+    found, made = compare_pairs(
+        a,
+        b,
+        _rule(replications, precision, most, PAIRS),
+        figure=figure,
+        independent=independent,
+        jobs=jobs,
+        checked=checked,
+        on_run=on_run,
+    )
+    of_a, of_b = (Runs(one, tuple(runs)) for one, runs in zip((a, b), made.runs, strict=True))
+    return PairedRuns(of_a, of_b, found)
+
+
+def _rule(replications: int | None, precision: float | None, most: int, default: int) -> Stopping:
+    """When there are enough runs.
+
+    Raises:
+        SpecError: both rules are given, or one that no number of runs can meet.
+    """
+    if precision is None:
+        runs = default if replications is None else replications
+        if runs < 1:
+            raise SpecError(f"replications: expected 1 or more, got {runs}")
+        return FixedRuns(runs)
+    if replications is not None:
+        raise SpecError("replications, precision: give one of them")
+    if not 0 < precision < 1:
+        raise SpecError(f"precision: expected a share between 0 and 1, got {precision}")
+    return Precision(precision, most)
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise MissingExtraError("to_pandas()", "pandas") from None
+    return pandas

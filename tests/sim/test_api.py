@@ -1,0 +1,156 @@
+"""Experiments in Python: the same numbers as the command line prints, as arrays and intervals."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sim
+from cellspec.errors import FaultsError, MissingExtraError, SpecError
+from sim import compare, load, run
+from sim.api import Runs
+from sim.cli import main
+
+ONE_RUN = {"rows": 20, "crashes": []}
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    return run(load("barrier_option_c", ONE_RUN), replications=12)
+
+
+def test_the_example_of_the_package_is_true() -> None:
+    assert doctest.testmod(sim).failed == 0
+
+
+def test_the_names_are_there_and_no_others() -> None:
+    assert {"compare", "load", "run"} <= set(dir(sim))
+    with pytest.raises(AttributeError, match="has no attribute 'walk'"):
+        _ = sim.walk
+
+
+def test_importing_the_package_loads_no_library() -> None:
+    code = "import sim, sys; print([n for n in ('numpy', 'pydantic', 'scipy') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_field_is_changed_by_its_path() -> None:
+    changed = load("text_to_sql", {"rows": 7, "limits.resources.nvidia-text": 9, "policy": "fifo"})
+    assert (changed.rows, changed.resource_limits["nvidia-text"], changed.policy) == (7, 9, "fifo")
+    with pytest.raises(FaultsError, match="workerz"):
+        load("text_to_sql", {"limits.workerz": 2})
+    with pytest.raises(SpecError, match="no example is called 'text_to_sqll'"):
+        load("text_to_sqll")
+
+
+def test_a_figure_is_an_array_of_a_number_for_each_run(runs: Runs) -> None:
+    assert len(runs) == 12
+    assert runs.seeds == list(range(12))
+    assert runs["makespan_s"].shape == (12,)
+    assert runs["makespan_s"].dtype == np.float64
+    assert len(set(runs["makespan_s"])) == 12
+    assert runs.mean("makespan_s").mean == pytest.approx(runs["makespan_s"].mean())
+    assert np.isnan(runs["endpoint.nvidia-text.mean_limit"]).all()
+
+
+def test_the_runs_are_those_of_the_command_line(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = [f"--set={name}={json.dumps(value)}" for name, value in ONE_RUN.items()]
+    assert main(["run", "barrier_option_c", *changed, "--seed", "3", "--format", "json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["makespan_s"] == runs["makespan_s"][3]
+    assert printed["fingerprint"] == runs.replications[3].figures["fingerprint"]
+
+
+def test_a_quantile_takes_its_number_of_runs(runs: Runs) -> None:
+    found = runs.quantile("makespan_s", 0.5)
+    assert found is not None
+    assert found.low < found.value < found.high
+    assert runs.quantile("makespan_s", 0.95) is None
+
+
+def test_a_misspelled_figure_is_named(runs: Runs) -> None:
+    with pytest.raises(KeyError, match="did you mean 'makespan_s'"):
+        _ = runs["makespan"]
+    with pytest.raises(SpecError, match="12 of 12 runs have none"):
+        runs.mean("endpoint.nvidia-text.mean_limit")
+
+
+def test_runs_go_on_until_they_are_sure_enough() -> None:
+    scenario = load("barrier_option_c", ONE_RUN)
+    heard: list[int] = []
+    found = run(scenario, precision=0.08, on_run=lambda _, one: heard.append(one.seed))
+    relative = found.mean("makespan_s").relative
+    assert relative is not None
+    assert relative <= 0.08
+    assert len(found) > 10
+    assert heard == found.seeds
+    assert len(run(scenario, precision=0.001, most=11)) == 11
+
+
+def test_seeds_may_begin_elsewhere() -> None:
+    scenario = load("barrier_option_c", ONE_RUN)
+    assert run(scenario, 2, first_seed=10).seeds == [10, 11]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"replications": 0}, "replications: expected 1 or more, got 0"),
+        ({"replications": 3, "precision": 0.1}, "give one of them"),
+        ({"precision": 1.5}, "precision: expected a share between 0 and 1, got 1.5"),
+        ({"replications": 2, "figure": "cots"}, "'cots'"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(options: dict[str, float], words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        run(load("barrier_option_c", ONE_RUN), **options)  # type: ignore[arg-type]
+
+
+def test_two_scenarios_are_compared_run_by_run() -> None:
+    a = load("barrier_option_c", ONE_RUN)
+    b = load("barrier_option_c", {**ONE_RUN, "limits.resources.nvidia-text": 8})
+    found = compare(a, b, replications=5)
+    one = found.difference("makespan_s")
+    assert one.is_shown
+    assert one.difference.mean == pytest.approx(
+        (found.b["makespan_s"] - found.a["makespan_s"]).mean()
+    )
+    assert found.comparison.of("makespan_s").verdict == "lower"
+    assert not found.identical
+    assert compare(a, a, replications=2).identical
+    assert compare(a, a, replications=2, independent=True).b.seeds == [1_000_000, 1_000_001]
+    with pytest.raises(SpecError, match="a run has none"):
+        found.difference("endpoint.nvidia-text.mean_limit")
+
+
+def test_tables_are_of_pandas(runs: Runs) -> None:
+    pytest.importorskip("pandas")
+    table = runs.to_pandas()
+    assert table["makespan_s"].tolist() == runs["makespan_s"].tolist()
+    a = load("barrier_option_c", ONE_RUN)
+    figures = compare(a, a, replications=2).to_pandas()
+    assert figures.loc["makespan_s", "verdict"] == "identical"
+
+
+def test_without_pandas_the_extra_is_named(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"to_pandas\(\).*pandas"):
+        runs.to_pandas()
+
+
+def test_a_file_is_read_from_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\nrows: 3\ncolumns: [{name: a, traits: [START]}]\nlimits: {workers: 1}"
+    )
+    assert load(path).rows == 3
+    assert load(str(path), {"rows": 5}).rows == 5
