@@ -1,6 +1,6 @@
 """The simulator of cellspec and its command line.
 
-`load`, `run` and `compare` are for Python; `sim.api` documents them, and their results.
+`load`, `run`, `compare` and `sweep` are for Python; `sim.api` documents them, and their results.
 
 >>> from sim import load, run
 >>> runs = run(load("barrier_option_c", {"rows": 20, "crashes": []}), replications=3)
@@ -16,9 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sim.api import compare, load, run
+    from sim.api import compare, load, run, sweep
 
-__all__ = ["compare", "load", "run"]
+__all__ = ["compare", "load", "run", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

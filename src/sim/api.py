@@ -1,4 +1,4 @@
-"""Experiments in Python: ``from sim import load, run, compare``.
+"""Experiments in Python: ``from sim import load, run, compare, sweep``.
 
 A notebook asks the same questions as the command line, and goes on with the answers::
 
@@ -10,6 +10,17 @@ A notebook asks the same questions as the command line, and goes on with the ans
     runs.mean("makespan_s").half_width      # seconds, 95 %
     runs["makespan_s"]                      # an array, one number a run
     compare(today, more, replications=20).difference("rows_per_s").relative
+
+    made = sweep(
+        {
+            "scenario": "text_to_sql",
+            "set": {"rows": 200},
+            "replications": 20,
+            "grid": {"limits.resources.nvidia-text": [4, 8, 16]},
+        },
+        "out",                              # the folder keeps the runs; a second call goes on
+    )
+    made["rows_per_s"]                      # an array, a line a point, a column a run
 
 Seeds are 0, 1, 2, … in each of them, so that results of one call can be paired with those of
 another. Figures have the names of ``cellspec run --format csv``; `sim.figures` defines them.
@@ -33,6 +44,10 @@ from sim.experiments.intervals import Difference, Mean, Quantile, mean_of, quant
 from sim.experiments.replicated import replicated
 from sim.experiments.replication import Replication
 from sim.experiments.stopping import FIRST_ROUND, MOST_RUNS, FixedRuns, Precision, Stopping
+from sim.experiments.sweep.derived import PointRuns, derived_files, point_runs
+from sim.experiments.sweep.points import load_sweep
+from sim.experiments.sweep.runner import make_missing
+from sim.experiments.sweep.store import SweepFolder, manifest_of
 from sim.scenario.loader import load_scenario
 from sim.scenario.scenario import Scenario
 
@@ -42,7 +57,7 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-__all__ = ["PairedRuns", "Runs", "compare", "load", "run"]
+__all__ = ["PairedRuns", "Runs", "SweepRuns", "compare", "load", "run", "sweep"]
 
 OnRun: TypeAlias = Callable[[int, Replication], object]
 """Called after each run with the place of its scenario, and the run; for progress."""
@@ -184,6 +199,83 @@ class PairedRuns:
         return _pandas().DataFrame(lines).set_index("figure")
 
 
+@dataclass(frozen=True, slots=True)
+class SweepRuns:
+    """The runs of a sweep.
+
+    Attributes:
+        folder: keeps them, with ``runs.csv`` and ``summary.csv``.
+        points: each with its fields and its runs, in the order of the sweep.
+    """
+
+    folder: Path
+    points: tuple[PointRuns, ...]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def fields(self) -> list[Mapping[str, Any]]:
+        """Of each point, the values of the fields that make it this point."""
+        return [one.point.fields for one in self.points]
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of all figures, words among them."""
+        runs = (run for one in self.points for run in one.good.values())
+        return list(dict.fromkeys(name for run in runs for name in run.figures))
+
+    def __getitem__(self, figure: str) -> Floats:
+        """A figure of each run; NaN where there is no run, or where it has none.
+
+        Returns:
+            An array of the shape (points, most runs of a point).
+
+        Raises:
+            KeyError: no figure has this name.
+        """
+        import numpy as np
+
+        self._check(figure)
+        shape = len(self.points), max(max(one.runs, default=-1) + 1 for one in self.points)
+        found = np.full(shape, np.nan)
+        for place, one in enumerate(self.points):
+            for seed, run in one.good.items():
+                value = run.figures.get(figure)
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    found[place, seed] = value
+        return found
+
+    def mean(self, figure: str) -> list[Mean | None]:
+        """Of each point, a figure with its interval (95 %); None if a run failed, or has none.
+
+        Raises:
+            KeyError: no figure has this name.
+            MissingExtraError: scipy is not installed.
+        """
+        self._check(figure)
+        return [one.mean(figure) for one in self.points]
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a line for each run: point, fields, seed, and a column for each figure.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return _pandas().DataFrame(
+            [
+                {"point": one.point.number, **one.point.fields, "seed": seed, **run.figures}
+                for one in self.points
+                for seed, run in one.good.items()
+            ]
+        )
+
+    def _check(self, figure: str) -> None:
+        if figure not in self.figures:
+            near = did_you_mean(figure, self.figures)
+            raise KeyError(f"no figure is named {figure!r}{near}")
+
+
 def load(scenario: str | Path, changes: Mapping[str, Any] | None = None) -> Scenario:
     """Read and check a scenario.
 
@@ -281,6 +373,36 @@ def compare(
     )
     of_a, of_b = (Runs(one, tuple(runs)) for one, runs in zip((a, b), made.runs, strict=True))
     return PairedRuns(of_a, of_b, found)
+
+
+def sweep(
+    given: str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    jobs: int = 1,
+    checked: bool = True,
+    on_run: Callable[[int], object] = lambda _known: None,
+) -> SweepRuns:
+    """Make the runs of a sweep that its folder lacks, and read all of them.
+
+    Args:
+        given: a sweep file, or its fields (`sim.experiments.sweep.spec.SweepSpec`).
+        out: the folder that keeps the runs: what was made before is not made again.
+        jobs, checked: as of `run`.
+        on_run: called after each run with the number of runs that this call makes, as far as is
+            known; for progress.
+
+    Raises:
+        FaultsError: the sweep has faults; a line for each.
+        SpecError: no point can be run, or the folder holds another sweep.
+        MissingExtraError: scipy is not installed; or several jobs, and joblib is not.
+    """
+    mine, folder = load_sweep(given), SweepFolder(out)
+    folder.begin(manifest_of(mine, checked=checked), mine.points)
+    make_missing(mine, folder, jobs=jobs, checked=checked, on_run=on_run)
+    points = point_runs(mine.spec, mine.points, folder.runs())
+    folder.write(lambda: derived_files(mine.spec, points))
+    return SweepRuns(folder.path, tuple(points))
 
 
 def _rule(replications: int | None, precision: float | None, most: int, default: int) -> Stopping:

@@ -7,13 +7,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import sim
 from cellspec.errors import FaultsError, MissingExtraError, SpecError
-from sim import compare, load, run
+from sim import compare, load, run, sweep
 from sim.api import Runs
 from sim.cli import main
 
@@ -30,7 +31,7 @@ def test_the_example_of_the_package_is_true() -> None:
 
 
 def test_the_names_are_there_and_no_others() -> None:
-    assert {"compare", "load", "run"} <= set(dir(sim))
+    assert {"compare", "load", "run", "sweep"} <= set(dir(sim))
     with pytest.raises(AttributeError, match="has no attribute 'walk'"):
         _ = sim.walk
 
@@ -154,3 +155,49 @@ def test_a_file_is_read_from_its_folder(tmp_path: Path) -> None:
     )
     assert load(path).rows == 3
     assert load(str(path), {"rows": 5}).rows == 5
+
+
+SWEEP: dict[str, Any] = {
+    "scenario": "barrier_option_c",
+    "set": ONE_RUN,
+    "replications": 2,
+    "grid": {"limits.resources.nvidia-text": [2, 4, 8]},
+}
+
+
+def test_a_sweep_is_an_array_of_points_and_runs(tmp_path: Path) -> None:
+    heard: list[int] = []
+    made = sweep(SWEEP, tmp_path / "out", on_run=heard.append)
+    assert heard == [6] * 6
+    assert made["makespan_s"].shape == (len(made), 2) == (3, 2)
+    assert [fields["limits.resources.nvidia-text"] for fields in made.fields] == [2, 4, 8]
+    four = load("barrier_option_c", {**ONE_RUN, "limits.resources.nvidia-text": 4})
+    assert made["makespan_s"][1].tolist() == run(four, 2)["makespan_s"].tolist()
+    mean = made.mean("makespan_s")[1]
+    assert mean is not None
+    assert mean.mean == run(four, 2).mean("makespan_s").mean
+    assert np.isnan(made["endpoint.nvidia-text.mean_limit"]).all()
+    assert made.to_pandas()["makespan_s"].tolist() == made["makespan_s"].ravel().tolist()
+    with pytest.raises(KeyError, match="did you mean 'makespan_s'"):
+        made.mean("makespan")
+
+
+def test_a_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
+    heard: list[int] = []
+    first = sweep(SWEEP, tmp_path)
+    again = sweep({**SWEEP, "replications": 3}, tmp_path, on_run=heard.append)
+    assert heard == [3, 3, 3]
+    assert again["makespan_s"][:, :2].tolist() == first["makespan_s"].tolist()
+    assert (tmp_path / "runs.csv").read_text().count("\n") == 10
+
+
+def test_the_faults_of_a_sweep_name_its_fields(tmp_path: Path) -> None:
+    with pytest.raises(FaultsError, match=r"^sweep:\d+: replicationz: .*did you mean"):
+        sweep({**SWEEP, "replicationz": 3}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_is_read_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(json.dumps(SWEEP))
+    assert len(sweep(file, tmp_path / "out")) == 3

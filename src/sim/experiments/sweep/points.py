@@ -20,7 +20,7 @@ from cellspec.errors import FaultsError, SpecError
 from sim.draws import sequence
 from sim.examples import example_path, is_path
 from sim.experiments.replication import packed
-from sim.experiments.sweep.spec import RangeSpec, SweepSpec, load_spec
+from sim.experiments.sweep.spec import RangeSpec, SweepSpec, load_spec, spec_of
 from sim.scenario.loader import ScenarioFile
 from sim.scenario.words import given_words
 from sim.scenario.yaml_text import dump_yaml
@@ -78,11 +78,11 @@ class Sweep:
     repeated: int
 
 
-def load_sweep(path: str | Path, *, memory: int | None = None) -> Sweep:
+def load_sweep(given: str | Path | Mapping[str, Any], *, memory: int | None = None) -> Sweep:
     """Read a sweep file, and resolve the scenario of each point.
 
     Args:
-        path: of the file.
+        given: the file; or its fields, whose paths begin in the current folder.
         memory: bytes that the machine has; a point whose run needs more cannot be run.
 
     Raises:
@@ -90,11 +90,11 @@ def load_sweep(path: str | Path, *, memory: int | None = None) -> Sweep:
         SpecError: it or its scenario cannot be read, or no point can be run.
         MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
     """
-    path = Path(path)
-    spec = load_spec(path)
+    path = Path("sweep") if isinstance(given, Mapping) else Path(given)
+    spec = spec_of(given, path) if isinstance(given, Mapping) else load_spec(path)
     try:
-        given = spec.scenario
-        file = ScenarioFile(path.parent / given if is_path(given) else example_path(given))
+        name = spec.scenario
+        file = ScenarioFile(path.parent / name if is_path(name) else example_path(name))
     except FaultsError:
         raise
     except SpecError as error:
@@ -107,7 +107,7 @@ def load_sweep(path: str | Path, *, memory: int | None = None) -> Sweep:
     for number, fields in enumerate(every):
         overrides = fixed | {key: dump_yaml(value) for key, value in fields.items()}
         try:
-            scenario = file.load(overrides, memory=memory, option="", called=given)
+            scenario = file.load(overrides, memory=memory, option="", called=spec.scenario)
             digest = scenario.with_seed(0).digest()
             if digest not in scenarios:
                 scenarios[digest] = packed(scenario)

@@ -30,8 +30,17 @@ from sim.scenario.messages import explain, faults_of
 from sim.scenario.records import Name, Positive
 from sim.scenario.strict import Fault, StrictModel, faults_error
 from sim.scenario.words import given_words
+from sim.scenario.yaml_text import Document, dump_yaml
 
-__all__ = ["MOST_POINTS", "LadderSpec", "RandomSpec", "RangeSpec", "SweepSpec", "load_spec"]
+__all__ = [
+    "MOST_POINTS",
+    "LadderSpec",
+    "RandomSpec",
+    "RangeSpec",
+    "SweepSpec",
+    "load_spec",
+    "spec_of",
+]
 
 MOST_POINTS = 100_000
 """Points that a sweep may have."""
@@ -238,7 +247,23 @@ def load_spec(path: Path) -> SweepSpec:
         FaultsError: a line for each fault, with the file, the line and the field.
         SpecError: the file cannot be read, or holds something else than a mapping.
     """
-    document = read_document(path)
+    return _spec_of(read_document(path), path)
+
+
+def spec_of(data: Mapping[str, Any], called: Path) -> SweepSpec:
+    """Check a sweep that is no file.
+
+    Args:
+        data: the fields of a sweep file.
+        called: its name in messages, whose lines are those of the YAML that the fields make.
+
+    Raises:
+        FaultsError: a line for each fault.
+    """
+    return _spec_of(Document(dump_yaml(dict(data))), called)
+
+
+def _spec_of(document: Document, path: Path) -> SweepSpec:
     try:
         return SweepSpec.model_validate(document.data)
     except ValidationError as error:
