@@ -112,7 +112,7 @@ def _tune(args: argparse.Namespace) -> int:
     _check_goal(path, own, [goal.figure, *(limit.figure for limit in limits)])
     _check_allowed(own, args.allowed)
     file, sets = ScenarioFile(path), dict(map(override, args.overrides))
-    fields, notes = _fields(args, file, own, sets)
+    fields, not_searched = _fields(args, file, own, sets)
     with run_progress(go_on="nothing of a search is kept") as progress:
 
         def on_stage(number: int, fields: Sequence[Field], candidates: int) -> None:
@@ -134,7 +134,8 @@ def _tune(args: argparse.Namespace) -> int:
         )
         _check_figures(path, tuning.own_figures(), limits)
         tuned = tuning.result()
-    put(render(Report(tuned, own.name, given, args.overrides, notes), args.format))
+    report = Report(tuned, own.name, given, args.overrides, not_searched, _of_crashes(own))
+    put(render(report, args.format))
     return FINE
 
 
@@ -245,7 +246,7 @@ def _fields(
     if not args.over:
         if not usual:
             raise SpecError(f"{file.path}: nothing to search: give --over FIELD=V1,V2,…")
-        return usual, notes + _of_crashes(own)
+        return usual, notes
     by_name = {field.name: field for field in usual}
     found: dict[str, Field] = {}
     for text in args.over:
@@ -265,12 +266,14 @@ def _fields(
         else:
             near = did_you_mean(name, by_name) or f"; those that have are {', '.join(by_name)}"
             raise SpecError(f"--over: {name!r} has no usual values here{near}; or FIELD=V1,V2,…")
-    return list(found.values()), _of_crashes(own)
+    return list(found.values()), []
 
 
 def _of_crashes(scenario: Scenario) -> list[str]:
+    """A remark on crashes that are not drawn."""
     if not any(crash.random is None for crash in scenario.crashes):
         return []
     return [
-        "other moments of the crashes: they come at fixed ones, and the best is the best for those"
+        "crashes come at fixed moments: what is best is best for these, and a run may end before "
+        "them; random crashes are drawn anew for each seed"
     ]

@@ -20,7 +20,7 @@ interval lies below all limits. In between, the limit is *undetermined*.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -221,7 +221,7 @@ def eliminate(
     less_is_better: bool,
     limits: Sequence[Limit] = (),
     effort: Effort | None = None,
-    own: int | None = None,
+    changes: Sequence[int] = (),
 ) -> Elimination:
     """Find the best candidate.
 
@@ -232,15 +232,16 @@ def eliminate(
         less_is_better: which way is good.
         limits: what must be kept.
         effort: how sure and how long.
-        own: the candidate that is kept if no other is shown to be better, or can be better by more
-            than the precision: a change must be worth it.
+        changes: of each candidate, how much of the scenario it changes: of those than which none
+            can be better by more than the precision, the one with the fewest is chosen. None
+            given: no candidate changes more than another.
 
     Raises:
         MissingExtraError: a package of the extra `experiments` is not installed.
         Violation: an event of a run breaks a clause.
         KeyError: no run has a figure of this name.
     """
-    search = _Search(runs, candidates, figure, less_is_better, limits, effort or Effort(), own)
+    search = _Search(runs, candidates, figure, less_is_better, limits, effort or Effort(), changes)
     return search.result()
 
 
@@ -255,9 +256,10 @@ class _Search:
         less_is_better: bool,
         limits: Sequence[Limit],
         effort: Effort,
-        own: int | None,
+        changes: Sequence[int],
     ) -> None:
-        self._runs, self._figure, self._limits, self._own = runs, figure, limits, own
+        self._runs, self._figure, self._limits = runs, figure, limits
+        self._changes = changes or (0,) * candidates
         self._effort, self._sign = effort, 1.0 if less_is_better else -1.0
         self._level = effort.level(candidates, len(limits))
         self._all = tuple(Standing(place) for place in range(candidates))
@@ -335,7 +337,8 @@ class _Search:
     def _choice(self) -> tuple[int | None, bool]:
         """The best of those left, and whether none of them can be better by more than is wished.
 
-        Those that keep all limits go before those of which that is not known.
+        Those that keep all limits go before those of which that is not known. A change must be
+        worth it: what changes least is asked first.
         """
         left = self._left()
         known = [one for one in left if one.meets] or left
@@ -343,20 +346,24 @@ class _Search:
         if best is None:
             return None, True
         rivals = [one.place for one in left if one.meets or not self._is_settled(one)]
-        own = self._own if any(one.place == self._own for one in known) else None
-        for pivot in dict.fromkeys((own, best)):
-            if pivot is not None and all(self._is_enough(pivot, place) for place in rivals):
-                return pivot, True
+        for one in sorted(known, key=self._order):
+            if all(self._is_enough(one.place, place) for place in rivals):
+                return one.place, True
         return best, False
 
     def _best(self, among: Sequence[Standing]) -> int | None:
-        """The one with the best mean; of equal ones the scenario's own, then the first."""
-        means: Mapping[int, float] = {
-            one.place: self._sign * one.mean.mean for one in among if one.mean is not None
-        }
-        if not means:
+        """The one with the best mean; of equal ones that which changes least, then the first."""
+        if not among:
             return None
-        return min(means, key=lambda place: (means[place], place != self._own, place))
+        return min(among, key=lambda one: (self._good(one), *self._order(one))).place
+
+    def _order(self, one: Standing) -> tuple[int, float, int]:
+        return self._changes[one.place], self._good(one), one.place
+
+    def _good(self, one: Standing) -> float:
+        """The mean, the smaller the better."""
+        assert one.mean is not None, "who has no figure is out"
+        return self._sign * one.mean.mean
 
     def _is_settled(self, one: Standing) -> bool:
         return all(kept.is_settled(self._effort.precision) for kept in one.limits)

@@ -27,7 +27,7 @@ from sim.experiments.elimination import Effort, Elimination, Kept, Limit, Standi
 from sim.experiments.experiment import Experiment
 from sim.experiments.intervals import LEVEL, Difference, Mean, mean_of, paired
 from sim.experiments.replication import Replication, replicate
-from sim.experiments.tuning_fields import Choice, Field, Settings, other_result
+from sim.experiments.tuning_fields import Field, Settings, other_result
 from sim.result_fields import Scalar
 from sim.scenario.scenario import Scenario
 
@@ -43,7 +43,7 @@ __all__ = [
     "figure_of",
 ]
 
-PRODUCT = 64
+PRODUCT = 24
 """So many combinations are all tried; more are searched one field at a time."""
 
 PASSES = 3
@@ -82,7 +82,7 @@ class Candidate:
     """Settings that are compared with others.
 
     Attributes:
-        label: the values of the fields that are compared, in words.
+        label: the values of the fields that are compared, in their order.
         settings: all that is set.
         changed: how many of the compared fields are not as the scenario has them.
     """
@@ -270,7 +270,6 @@ class Tuning:
         candidates = tuple(map(self._in_order, _combined(fields, base)))
         self.on_stage(number, fields, len(candidates))
         runs = _Runs([self._experiment(one.settings) for one in candidates])
-        own = next((place for place, one in enumerate(candidates) if not one.changed), None)
         found = eliminate(
             runs,
             len(candidates),
@@ -278,7 +277,7 @@ class Tuning:
             less_is_better=self.goal.less_is_better,
             limits=self.limits,
             effort=self.effort,
-            own=own,
+            changes=[one.changed for one in candidates],
         )
         chosen = found.chosen if found.chosen is not None else found.nearest()
         self._stages.append(Stage(number, tuple(fields), base, candidates, found, chosen))
@@ -391,14 +390,8 @@ def _combined(fields: Sequence[Field], base: Settings) -> Iterator[Candidate]:
         for choice in choices:
             settings |= choice.settings
         changed = sum(not choice.is_own for choice in choices)
-        yield Candidate(_label(fields, choices), settings, changed)
-
-
-def _label(fields: Sequence[Field], choices: Sequence[Choice]) -> str:
-    if len(fields) == 1:
-        return choices[0].label
-    pairs = zip(fields, choices, strict=True)
-    return ", ".join(f"{one.name}={choice.label}" for one, choice in pairs)
+        label = ", ".join(choice.label for choice in choices)
+        yield Candidate(label, settings, changed)
 
 
 class _Runs:

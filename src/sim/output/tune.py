@@ -20,6 +20,9 @@ __all__ = ["Report", "render"]
 
 OWN = "as it is"
 
+_SHOWN = 8
+"""Of those that are not told apart from the winner."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -30,21 +33,25 @@ class Report:
         name: of the scenario.
         scenario: the scenario as the command line names it.
         sets: the texts of ``--set``.
-        notes: a line for each field that was not searched, and why; and on the crashes.
+        not_searched: a line for each field that was left out, and why.
+        remarks: what else a reader is to know.
     """
 
     tuned: Tuned
     name: str
     scenario: str
     sets: Sequence[str]
-    notes: Sequence[str]
+    not_searched: Sequence[str]
+    remarks: Sequence[str]
 
     @property
     def command(self) -> str:
         """The command that runs the winner; "" without one."""
         if self.tuned.winner is None:
             return ""
-        sets = [*self.sets, *(f"{name}={text}" for name, text in self.tuned.winner.items())]
+        winner = self.tuned.winner
+        sets = [one for one in self.sets if one.partition("=")[0] not in winner]
+        sets += [f"{name}={text}" for name, text in winner.items()]
         words = ["cellspec", "run", self.scenario]
         for one in sets:
             words += ["--set", one]
@@ -64,8 +71,10 @@ def _table(report: Report) -> str:
     lines = [*_head(report), ""]
     for stage in tuned.stages:
         lines += [*_stage(tuned, stage), ""]
-    if report.notes:
-        lines += [*(f"not searched: {note}" for note in report.notes), ""]
+    said = [f"not searched: {one}" for one in report.not_searched]
+    said += [f"note: {one}" for one in report.remarks]
+    if said:
+        lines += [*said, ""]
     lines += _winner(report)
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
@@ -85,8 +94,8 @@ def _head(report: Report) -> list[str]:
     return [
         f"{printable(report.name)}: {tuned.goal.name} ({tuned.figure}, {way} is better){within}",
         f"{counted(tuned.tried, 'setting')} tried, each on the seeds 0, 1, …{how}",
-        f"out is who is shown to be worse than the best, or above a limit; the best of a stage is "
-        f"put out in {_percent(effort.error)} of searches at most",
+        "a candidate is out when its interval shows it to be worse than the best one, or above a "
+        f"limit; at most {_percent(effort.error)} of searches put out the best one of a stage",
     ]
 
 
@@ -204,7 +213,9 @@ def _winner(report: Report) -> list[str]:
     beside = list(_beside(tuned))
     if beside:
         lines.append("not told apart from it:")
-        lines += [f"  {name}  {words}" for name, words in beside]
+        lines += [f"  {name}  {words}" for name, words in beside[:_SHOWN]]
+        if len(beside) > _SHOWN:
+            lines.append(f"  and {len(beside) - _SHOWN:,} more, as above")
     lines += _ends_of_ladders(tuned)
     lines += _formulas(tuned)
     lines += ["run it:", f"  {report.command}"]
@@ -215,10 +226,11 @@ def _beside(tuned: Tuned) -> Iterator[tuple[str, str]]:
     """Of each field what is left beside the winner."""
     for stage in tuned.last_stages():
         for candidate, standing in stage.beside():
-            alone = len(stage.fields) == 1 and candidate.label
-            name = f"{stage.fields[0].name}={candidate.label}" if alone else candidate.label
             if standing.against is not None:
-                yield printable(name), _difference(standing.against)
+                settings = _settings(candidate.settings) or f"the scenario {OWN}"
+                if tuned.one_at_a_time:
+                    settings = f"{stage.fields[0].name}={printable(candidate.label)}"
+                yield settings, _difference(standing.against)
 
 
 def _ends_of_ladders(tuned: Tuned) -> Iterator[str]:
@@ -276,7 +288,7 @@ def _difference(against: Against) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:,.0f}" if value >= 1 else f"{100 * value:.2g}"
+    return f"{100 * value:,.0f}" if value >= 0.1 else f"{100 * value:.2g}"
 
 
 def _percent(share: float) -> str:
@@ -309,7 +321,8 @@ def _json(report: Report) -> str:
         "one_field_at_a_time": tuned.one_at_a_time,
         "settled": tuned.settled,
         "settings_tried": tuned.tried,
-        "not_searched": list(report.notes),
+        "not_searched": list(report.not_searched),
+        "remarks": list(report.remarks),
         "stages": [_stage_data(stage) for stage in tuned.stages],
         "winner": None if tuned.winner is None else _winner_data(report),
     }

@@ -108,10 +108,10 @@ def test_few_combinations_are_all_tried(tmp_path: Path, out: Any) -> None:
     (stage,) = found["stages"]
     assert not found["one_field_at_a_time"]
     assert [one["candidate"] for one in stage["candidates"]] == [
-        "limits.resources.chat=4, policy=fifo",
-        "limits.resources.chat=4, policy=row-first",
-        "limits.resources.chat=8, policy=fifo",
-        "limits.resources.chat=8, policy=row-first",
+        "4, fifo",
+        "4, row-first",
+        "8, fifo",
+        "8, row-first",
     ]
     # Both policies are the same where nothing waits for a choice.
     assert found["winner"]["settings"] == {"limits.resources.chat": "8"}

@@ -88,21 +88,21 @@ def test_a_search_that_cannot_tell_ends_at_the_cap() -> None:
 
 
 def test_the_scenario_as_it_is_stays_unless_a_change_is_worth_it() -> None:
-    assert search([60, 59.9], own=0, effort=Effort(precision=0.2))[0].chosen == 0
-    assert search([60, 59.9], own=1, effort=Effort(precision=0.2))[0].chosen == 1
-    assert search([60, 40], own=0)[0].chosen == 1
+    assert search([60, 59.9], changes=[0, 1], effort=Effort(precision=0.2))[0].chosen == 0
+    assert search([60, 59.9], changes=[1, 0], effort=Effort(precision=0.2))[0].chosen == 1
+    assert search([60, 40], changes=[0, 1])[0].chosen == 1
 
 
-def test_of_equal_ones_the_own_is_best_and_else_the_first() -> None:
+def test_of_equal_ones_the_one_with_fewest_changes_is_best_and_else_the_first() -> None:
     made = Made(3, {"x": lambda _place, seed: common(seed)})
-    found = eliminate(made, 3, "x", less_is_better=True, own=2)
+    found = eliminate(made, 3, "x", less_is_better=True, changes=[1, 1, 0])
     assert (found.chosen, found.ended) == (2, "precise")
     assert eliminate(made, 3, "x", less_is_better=True).chosen == 0
 
 
 def test_a_difference_of_float_sums_is_none() -> None:
     made = Made(2, {"x": lambda place, _seed: 0.1 + 0.2 if place else 0.3})
-    found = eliminate(made, 2, "x", less_is_better=True, own=1)
+    found = eliminate(made, 2, "x", less_is_better=True, changes=[1, 0])
     assert found.standings[1].out is None
     assert found.chosen == 1
 
