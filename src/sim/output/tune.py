@@ -204,7 +204,8 @@ def _winner(report: Report) -> list[str]:
         rows.append((OWN, _interval(tuned.own)))
     if tuned.winner and tuned.gain is not None:
         sure = f"{_percent(tuned.level)}, whichever of the {tuned.tried} had won"
-        rows.append(("difference", f"{_difference(Against(0, tuned.gain))} ({sure})"))
+        shown = "" if tuned.gain.is_shown else ": no difference shown"
+        rows.append(("difference", f"{_difference(Against(0, tuned.gain))} ({sure}){shown}"))
     for kept in tuned.keeps:
         over = f"above it in {kept.over:,} of {counted(kept.mean.runs, 'run')}"
         rows.append(("limit", f"{_kept_words(kept)}; {over}"))
