@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute restores theory differential validation clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute record restores theory differential validation clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -110,6 +110,10 @@ test-sdist: $(READY)
 
 test-datadesigner: .venv-datadesigner/.ready
 	.venv-datadesigner/bin/python -m pytest -q -m datadesigner
+
+# DataDesigner's engine in real time, recorded afresh for `cellspec calibrate`: two minutes of a quiet machine.
+record: .venv-datadesigner/.ready
+	.venv-datadesigner/bin/python -m tests.sim.experiments.calibration.recording
 
 # The backends of Dask and Ray on clusters that they start here.
 test-clusters: .venv-clusters/.ready

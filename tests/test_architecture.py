@@ -32,6 +32,7 @@ STATE_TRAITS = {
     "cellspec/conformance/run/workload.py",
     "cellspec/trace/convert.py",
     "cellspec/fuzz/swarm.py",
+    "sim/experiments/calibration/from_trace.py",
     "sim/scenario/records.py",
     "sim/scenario/resolve.py",
     "cellspec/explore/pipelines.py",

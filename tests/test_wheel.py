@@ -53,6 +53,7 @@ USES = {
     "backends": ([], 0),
     "examples": (["text_to_sql"], 0),
     # scipy is an extra too.
+    "calibrate": (["run.jsonl"], 2),
     "tune": (["{scenario}", "--goal", "throughput"], 2),
     # pytest is an extra; see `test_what_needs_an_extra_names_it`.
     "conformance": (["reference"], 2),

@@ -24,6 +24,7 @@ from cellspec.errors import MissingExtraError
 from cellspec.exit_codes import FINE, Parser, put_line, run_command
 from sim.commands import (
     backends,
+    calibrate,
     check,
     conformance,
     examples,
@@ -46,6 +47,7 @@ _COMMANDS = (
     run,
     sweep,
     tune,
+    calibrate,
     check,
     replay,
     shrink,

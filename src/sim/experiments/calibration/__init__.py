@@ -1,0 +1,16 @@
+"""A scenario from a recorded run: fitted, simulated, and compared with the record.
+
+=================  =================================================================================
+module             contents
+=================  =================================================================================
+`record`           what a recorded run shows, whichever file it comes from
+`from_trace`       the record of a run from its trace
+`from_log`         the record of a run from a log of requests: LiteLLM, OpenTelemetry, CSV
+`fits`             the latency model that fits best, and how well it does
+`failing`          how often calls fail, and the backoff
+`warmth`           whether first calls were slower
+`overhead`         the engine's own time
+`calibration`      all of that, and the scenario that it makes
+`prediction`       the scenario's runs beside the record
+=================  =================================================================================
+"""

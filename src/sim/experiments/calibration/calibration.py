@@ -1,0 +1,369 @@
+"""`calibrate`: a record becomes a scenario, with all that was fitted to it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from cellspec.errors import SpecError
+from cellspec.text import counted, listed_names, quoted
+from sim.experiments.calibration.dispatch import Dispatch, dispatch_of
+from sim.experiments.calibration.failing import Failing, backoff_of, failing_of
+from sim.experiments.calibration.fits import Fit, fit
+from sim.experiments.calibration.overhead import Overhead, overhead_of
+from sim.experiments.calibration.record import Call, Record
+from sim.experiments.calibration.warmth import WarmUp, warm_ups
+from sim.scenario.scenario import Scenario
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+__all__ = ["Calibration", "ColumnFit", "calibrate", "resampled", "resized"]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFit:
+    """The fit of one column.
+
+    Attributes:
+        column: whose.
+        seconds: of its calls, with the engine's gap; None if the file has no times.
+        per_row_s: seconds that a barrier's call takes beside, for each row that it reads.
+        tokens: of the prompt and of the answer, where they are recorded.
+    """
+
+    column: str
+    seconds: Fit | None
+    per_row_s: float = 0.0
+    tokens: tuple[Fit, Fit] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was fitted to a record.
+
+    Attributes:
+        record: what it was fitted to.
+        columns: the fit of each column that has calls.
+        overhead: the engine's own time.
+        warm_ups: by resource, whether its first calls were slower.
+        failing: of the columns whose calls failed.
+        dispatch: in which order ready calls start.
+        scenario: the scenario as plain data.
+        places: by column of the record, the columns of the scenario that are as fast.
+        piped: the scenario is a user's, into which the fits are filled.
+        remarks: what the reader of the scenario has to know of it, a sentence each.
+    """
+
+    record: Record
+    columns: Sequence[ColumnFit]
+    overhead: Overhead
+    warm_ups: Sequence[WarmUp]
+    failing: Sequence[Failing]
+    dispatch: Dispatch
+    scenario: dict[str, Any]
+    places: dict[str, list[str]]
+    piped: bool
+    remarks: list[str]
+
+
+def calibrate(record: Record, source: str, pipeline: Scenario | None = None) -> Calibration:
+    """Fit a scenario to a record.
+
+    Args:
+        record: what was recorded.
+        source: the name of its file, which the scenario gives as its source.
+        pipeline: a scenario whose latencies and failure rates are to be filled in; by default the
+            record's own columns make a scenario.
+
+    Raises:
+        SpecError: the pipeline has no column and no resource with a name of the record's.
+        MissingExtraError: scipy is not installed.
+    """
+    overhead = overhead_of(record)
+    warm = warm_ups(record) if record.timed else []
+    remarks: list[str] = []
+    columns = [
+        _column_fit(name, record, overhead, warm, remarks)
+        for name in record.columns
+        if record.of_column(name)
+    ]
+    unseen = [name for name in record.columns if not record.of_column(name)]
+    if unseen:
+        words = quoted(unseen)
+        remarks.append(f"no call of {words} has ended: the scenario gives it no time")
+    data = copy.deepcopy(record.scenario)
+    if pipeline is not None:
+        data = pipeline.model_dump(by_alias=True, exclude_unset=True)
+    data["source"] = f"cellspec calibrate {source}: {record.engine}"
+    made = Calibration(
+        record,
+        columns,
+        overhead,
+        warm,
+        failing_of(record),
+        dispatch_of(record),
+        data,
+        {},
+        pipeline is not None,
+        remarks,
+    )
+    made.places.update(_places(made, pipeline))
+    _fill(made)
+    remarks += _remarks(made)
+    return made
+
+
+def _column_fit(
+    name: str,
+    record: Record,
+    overhead: Overhead,
+    warm: Sequence[WarmUp],
+    remarks: list[str],
+) -> ColumnFit:
+    calls = record.of_column(name)
+    if not record.timed:
+        return ColumnFit(name, None, tokens=_tokens(calls))
+    cold_s = max(
+        (one.until_s for one in warm if one.resource == record.resources.get(name)),
+        default=-math.inf,
+    )
+    well = [call for call in calls if call.failure is None]
+    late = [call for call in calls if call.failure == "timeout"]
+    mine = [call for call in well if call.start_s >= cold_s]
+    if well and not mine:
+        remarks.append(f"{name!r}: no call ended well but those of a cold start; they are taken")
+    used = mine or well or calls
+    per_row_s = _per_row_s(name, used, remarks)
+    gap_s = overhead.gaps_s.get(name, 0.0)
+    seconds = [
+        max(0.0, _served_s(call, overhead) + gap_s - per_row_s * call.reads) for call in used
+    ]
+    if late:
+        # All that is known of them is that they are longer than the bound.
+        seconds += [2 * max(call.seconds for call in late)] * len(late)
+    return ColumnFit(name, fit(seconds, censored=bool(late)), per_row_s, _tokens(calls))
+
+
+def _served_s(call: Call, overhead: Overhead) -> float:
+    """The seconds of a call without those of the scheduler's loop, where these are known."""
+    if overhead.exact and call.loop_s is not None:
+        return call.loop_s[1] - call.loop_s[0]
+    return call.seconds
+
+
+def _per_row_s(name: str, calls: Sequence[Call], remarks: list[str]) -> float:
+    """Of a barrier whose calls read different numbers of rows: the slope, by least squares."""
+    reads = [call.reads for call in calls]
+    if not any(reads):
+        return 0.0
+    if len(set(reads)) < 2 or len(calls) < 3:
+        remarks.append(
+            f"{name!r}: its calls read {counted(max(reads), 'row')} each, so how its time grows "
+            "with them is not known: say it as latency_per_row_s"
+        )
+        return 0.0
+    mean_x, mean_y = fmean(reads), fmean(call.seconds for call in calls)
+    spread = math.fsum((x - mean_x) ** 2 for x in reads)
+    shared = math.fsum((call.reads - mean_x) * (call.seconds - mean_y) for call in calls)
+    # No more than each call has, so that none is left with less than nothing.
+    most = min(call.seconds / call.reads for call in calls if call.reads)
+    return float(f"{min(max(shared / spread, 0.0), most):.6g}")
+
+
+def _tokens(calls: Iterable[Call]) -> tuple[Fit, Fit] | None:
+    pairs = [
+        (prompt, output)
+        for prompt, output in (call.tokens for call in calls if call.failure is None)
+        if prompt is not None and output is not None
+    ]
+    if not pairs:
+        return None
+    prompts, outputs = zip(*pairs, strict=True)
+    return fit(prompts, unit=""), fit(outputs, unit="")
+
+
+# The scenario
+
+
+def _places(made: Calibration, pipeline: Scenario | None) -> dict[str, list[str]]:
+    """By column of the record, the columns of the scenario that are as fast as it is.
+
+    Raises:
+        SpecError: the pipeline knows none of the names.
+    """
+    names = [one.column for one in made.columns]
+    if pipeline is None:
+        return {name: [name] for name in names}
+    found: dict[str, list[str]] = {}
+    known = pipeline.graph().column_names
+    for name in names:
+        if name in known:
+            found[name] = [name]
+        elif mine := [x for x, used in pipeline.column_resource.items() if used == name]:
+            found[name] = mine
+    if not found and len(names) == len(known) == 1:
+        found[names[0]] = list(known)
+    missing = [name for name in names if name not in found]
+    if not found:
+        raise SpecError(
+            f"--pipeline: the scenario has no column and no resource named {quoted(missing)}: its "
+            f"columns are {listed_names(known)}; --column NAME says whose calls they are, and "
+            "--column-by FIELD by which field they differ"
+        )
+    if missing:
+        made.remarks.append(f"no column of the pipeline takes the fit of {quoted(missing)}")
+    return found
+
+
+def _fill(made: Calibration) -> None:
+    """Write what was fitted into the scenario."""
+    data, places = made.scenario, made.places
+    for one in made.columns:
+        for name in places.get(one.column, ()):
+            _put_latency(data, name, _latency(data, one, name), one.per_row_s)
+    if made.dispatch.starts and made.record.source == "trace":
+        data.update(made.dispatch.words(made.record.resources))
+    for name, (own, of) in made.record.skipped.items() if "columns" in data else ():
+        _column(data, name)["skip_rate"] = round(own / of, 6)
+    by_column: dict[str, Any] = {}
+    for fails in made.failing:
+        for name in places.get(fails.column, ()):
+            by_column[name] = fails.rates()
+            if fails.timeout_s is not None and "columns" in data:
+                _column(data, name)["timeout_s"] = fails.timeout_s
+    if by_column:
+        backoff = {"backoff": backoff_of(made.record.calls) or {"first_s": 0.0}}
+        given = {"max_attempts": 3, **backoff, **(data.get("failures") or {})}
+        rates = {name: rates for name, rates in by_column.items() if rates}
+        data["failures"] = {**given, "by_column": {**given.get("by_column", {}), **rates}}
+    over = made.overhead
+    if over.start_s or over.end_s:
+        data["scheduler"] = {"start_s": _tidy(over.start_s), "end_s": _tidy(over.end_s)}
+    for warm in made.warm_ups:
+        if warm.first_s and warm.resource in data["limits"].get("resources", {}):
+            endpoint = data.setdefault("endpoints", {}).setdefault(warm.resource, {})
+            endpoint["cold_start"] = {"first_s": _tidy(warm.first_s)}
+    if made.record.timed and made.record.source == "trace":
+        measured = made.record.scenario["limits"].get("resources", {})
+        mine = {k: v for k, v in measured.items() if k in data["limits"].get("resources", {})}
+        if mine:
+            data["limits"] = {**data["limits"], "measured_at": mine}
+
+
+def _latency(data: Mapping[str, Any], one: ColumnFit, name: str) -> dict[str, Any]:
+    """The latency of a column: in seconds, or in tokens where its endpoint is fast in tokens."""
+    by_tokens = any(
+        "tpot_s" in endpoint
+        for resource, endpoint in (data.get("endpoints") or {}).items()
+        if "columns" in data and resource in _taken(_column(data, name))
+    )
+    if one.tokens is not None and (one.seconds is None or by_tokens):
+        prompt, output = one.tokens
+        counts = {"prompt_tokens": prompt.model, "output_tokens": output.model}
+        return {"model": "request", **counts}
+    assert one.seconds is not None
+    return one.seconds.model
+
+
+def _taken(column: Mapping[str, Any]) -> Iterable[str]:
+    """The resources that a column takes."""
+    return column.get("resources") or [column.get("resource") or ""]
+
+
+def _put_latency(
+    data: dict[str, Any], name: str, latency: dict[str, Any], per_row_s: float
+) -> None:
+    if "columns" in data:
+        column = _column(data, name)
+        column["latency"] = latency
+        if per_row_s:
+            column["latency_per_row_s"] = per_row_s
+        return
+    given = data["pipeline"].setdefault("latency", {})
+    given.setdefault("by_column", {})[name] = latency
+    if per_row_s:
+        given.setdefault("per_row_s_by_column", {})[name] = per_row_s
+
+
+def _column(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(item for item in data["columns"] if item["name"] == name)
+    return found
+
+
+def _remarks(made: Calibration) -> list[str]:
+    found = []
+    record, over = made.record, made.overhead
+    if made.failing and not backoff_of(record.calls):
+        found.append(
+            "how long a failed call waits for its next try is not recorded: the scenario lets it "
+            "wait for nothing; say it under failures.backoff"
+        )
+    for one in made.failing:
+        fits = next((fit for fit in made.columns if fit.column == one.column), None)
+        if one.seconds is None or fits is None or fits.seconds is None:
+            continue
+        if abs(one.seconds - fits.seconds.mean) > 0.5 * max(one.seconds, fits.seconds.mean):
+            found.append(
+                f"{one.column!r}: failed calls took {one.seconds:.3g} s on average, and the "
+                f"others {fits.seconds.mean:.3g} s; in the scenario both take the latter"
+            )
+    if over.long_starts:
+        found.append(
+            f"{over.long_starts:,} of {counted(over.starts, 'start')} waited longer than the "
+            f"others, for {over.long_s:.3g} s in all; the trace does not show for what"
+        )
+    return found
+
+
+def _tidy(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def resized(data: Mapping[str, Any], like: Record) -> dict[str, Any]:
+    """A scenario with the rows and limits of another run.
+
+    Args:
+        data: the scenario, as plain data.
+        like: the record of the other run.
+
+    Raises:
+        SpecError: the other run has other columns.
+    """
+    mine = [item["name"] for item in data.get("columns", ())]
+    if sorted(mine) != sorted(like.columns):
+        raise SpecError(
+            f"expected a run of the columns {listed_names(mine)}, got {listed_names(like.columns)}"
+        )
+    measured = {k: v for k, v in data["limits"].items() if k == "measured_at"}
+    found = {**data, "rows": like.scenario["rows"]}
+    found["limits"] = {**like.scenario["limits"], **measured}
+    found.pop("batch_size", None)
+    if "batch_size" in like.scenario:
+        found["batch_size"] = like.scenario["batch_size"]
+    return found
+
+
+def resampled(made: Calibration, data: Mapping[str, Any], rng: Generator) -> dict[str, Any]:
+    """The scenario as it would be after another record of as many calls.
+
+    Args:
+        made: what was fitted.
+        data: the scenario, perhaps of another size.
+        rng: draws the other record.
+    """
+    found = copy.deepcopy(dict(data))
+    for one in made.columns:
+        if one.seconds is not None and "columns" in found:
+            for item in found["columns"]:
+                if item.get("latency") == one.seconds.model:
+                    item["latency"] = one.seconds.again(rng)
+    for fails in made.failing:
+        rates = (found.get("failures") or {}).get("by_column", {}).get(fails.column, {})
+        for kind, rate in rates.items():
+            rates[kind] = min(float(rng.binomial(fails.calls, rate)) / fails.calls, 0.999)
+    return found

@@ -1,0 +1,215 @@
+"""A fitted scenario, simulated with several seeds, beside what was recorded.
+
+The recorded run is one draw, and the fit is from one draw too. So beside the mean of the simulated
+runs stands the interval in which such a record lies in 95 % of cases. Each run of it has a seed of
+its own, and a scenario of its own: fitted to as many calls, drawn with replacement from the
+recorded ones. The interval is mean ± t · sd · √(1 + 1/n) over these runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from pydantic import ValidationError
+
+from cellspec.errors import FaultsError
+from cellspec.parallel import in_parallel
+from sim.experiments.calibration.calibration import Calibration, resampled, resized
+from sim.experiments.calibration.record import Record
+from sim.experiments.intervals import Mean, mean_of
+from sim.results import Result
+from sim.results_together import result_of
+from sim.scenario.messages import faults_of, place_words
+from sim.scenario.scenario import Scenario
+from sim.simulation import simulate
+
+__all__ = ["Predicted", "predict", "scenario_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """A figure as it was recorded, and as it is predicted.
+
+    Attributes:
+        figure: its name.
+        recorded: in the run.
+        predicted: the mean of the simulated runs.
+        low, high: where a record lies in 95 % of cases; None for a single run.
+    """
+
+    figure: str
+    recorded: float
+    predicted: Mean
+    low: float | None
+    high: float | None
+
+    @property
+    def error(self) -> float | None:
+        """How far the prediction is off, as a share of the record; None if that is 0."""
+        return None if self.recorded == 0 else self.predicted.mean / self.recorded - 1
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the record lies in its interval; None for a single run."""
+        if self.low is None or self.high is None:
+            return None
+        slack = 1e-5 * abs(self.recorded)
+        return self.low - slack <= self.recorded <= self.high + slack
+
+
+def scenario_of(data: Mapping[str, Any], folder: Path) -> Scenario:
+    """The scenario that plain data describe.
+
+    Args:
+        data: its fields.
+        folder: where the files lie that it names.
+
+    Raises:
+        FaultsError: they are no scenario.
+    """
+    try:
+        return Scenario.model_validate(dict(data), context={"folder": folder})
+    except ValidationError as error:
+        lines = [
+            f"{place_words(fault.where, data)}: {fault.text}"
+            for fault in faults_of(error, dict(data))
+        ]
+        raise FaultsError([f"the fitted scenario: {line}" for line in lines]) from None
+
+
+def predict(
+    made: Calibration,
+    folder: Path,
+    *,
+    runs: int,
+    jobs: int = 1,
+    against: Record | None = None,
+) -> list[Predicted]:
+    """Simulate a fitted scenario with the seeds 0, 1, 2, …, and compare the runs with a record.
+
+    Args:
+        made: what was fitted.
+        folder: where the files lie that the scenario names.
+        runs: how many.
+        jobs: runs at once.
+        against: another run of the same columns, whose rows and limits the scenario takes; by
+            default the one that was fitted.
+
+    Raises:
+        MissingExtraError: scipy is not installed, or, for several jobs, joblib.
+        SpecError: the other run has other columns, or a run may never end.
+    """
+    import numpy as np
+
+    record = against or made.record
+    data = made.scenario if against is None else resized(made.scenario, against)
+    served = bool(made.overhead.start_s or made.overhead.end_s) and not made.overhead.exact
+    scenario = scenario_of(data, folder)
+    tasks = [_Task(scenario, seed, made.places, served) for seed in range(runs)]
+    for seed in range(runs):
+        other = scenario_of(resampled(made, data, np.random.default_rng(seed)), folder)
+        tasks.append(_Task(other, runs + seed, made.places, served))
+    found = list(in_parallel(_run, tasks, jobs=jobs))
+    predicted = []
+    # Without dependencies, as a log is, nothing can be said of the whole.
+    whole = record.source == "trace" or made.piped
+    same_size = whole and scenario.rows == record.scenario["rows"]
+    for name, value in _recorded(record, made, same_size=same_size):
+        mean, spread = (_values(part, name) for part in (found[:runs], found[runs:]))
+        if mean and spread:
+            predicted.append(_predicted(name, value, mean, spread))
+    return predicted
+
+
+def _values(found: Sequence[Mapping[str, float | None]], name: str) -> list[float]:
+    return [value for run in found if (value := run.get(name)) is not None]
+
+
+def _predicted(
+    name: str, recorded: float, values: Sequence[float], spread: Sequence[float]
+) -> Predicted:
+    around = mean_of(spread)
+    low = high = None
+    if around.half_width is not None:
+        # The half-width of a mean is t · sd / √n.
+        reach = around.half_width * math.sqrt(around.runs + 1)
+        low, high = around.mean - reach, around.mean + reach
+    return Predicted(name, recorded, mean_of(values), low, high)
+
+
+def _recorded(record: Record, made: Calibration, *, same_size: bool) -> Iterator[tuple[str, float]]:
+    """The figures of a record that are compared."""
+    if record.makespan_s and same_size:
+        yield "makespan_s", record.makespan_s
+        if record.rows is not None:
+            yield "rows_per_s", record.rows / record.makespan_s
+    for name in record.columns:
+        # Other failed calls take as long as good ones in a simulation, and here as they will.
+        well = [call for call in record.of_column(name) if call.failure in (None, "timeout")]
+        if well and record.timed:
+            gap_s = made.overhead.gaps_s.get(name, 0.0)
+            yield f"{name} call_s", fmean(call.seconds for call in well) + gap_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A run to be made.
+
+    Attributes:
+        scenario: what is run.
+        seed: of the run.
+        places: by column of the record, the columns of the scenario that it stands for.
+        served: take the seconds of calls without those of the scheduler's loop.
+    """
+
+    scenario: Scenario
+    seed: int
+    places: Mapping[str, Sequence[str]]
+    served: bool
+
+
+def _run(task: _Task) -> dict[str, float | None]:
+    """The figures of one run that are compared."""
+    mine = task.scenario.with_seed(task.seed)
+    served = _Served() if task.served else None
+    result = result_of(mine, simulate(mine, [served]), checked=True)
+    assert isinstance(result, Result)
+    found: dict[str, float | None] = {
+        "makespan_s": result.makespan_s,
+        "rows_per_s": result.rows_per_s,
+    }
+    for name, places in task.places.items():
+        items = [item for item in result.by_column if item.column in places]
+        calls = sum(item.calls for item in items)
+        busy_s = math.fsum(item.busy_s for item in items)
+        if served is not None:
+            busy_s = math.fsum(served.seconds.get(item.column, 0.0) for item in items)
+        if calls:
+            found[f"{name} call_s"] = busy_s / calls
+    return found
+
+
+class _Served:
+    """Listens to a run: by column, the seconds from the loop's letting calls go to their answer.
+
+    Another engine's loop holds its calls up before they start, and a trace of it has no more.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._entered: dict[tuple[Any, ...], float] = {}
+
+    def __call__(self, event: str, t: float, **fields: Any) -> None:
+        if event != "request":
+            return
+        step, column = fields["request"].step, fields["column"]
+        node = column, fields.get("rows"), fields.get("scope")
+        if step == "entered":
+            self._entered[node] = t
+        elif step == "answered":
+            self.seconds[column] = self.seconds.get(column, 0.0) + t - self._entered.pop(node, t)
