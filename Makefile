@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute record restores theory differential validation clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute record restores sweeps theory differential validation clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -66,6 +66,10 @@ odd: $(READY)
 # Every figure of 10,000 random runs, worked out again from their traces by a program of its own.
 recompute: $(READY)
 	$(BIN)/python -m tests.recompute --scenarios 10000
+
+# 100 points × 20 seeds, killed ten times and resumed otherwise: the same bytes; ten minutes.
+sweeps: $(READY)
+	$(BIN)/python -m tests.sim.experiments.sweep.campaign
 
 # The long ones of the cases with known answers, which lie in ../shared/theory.
 theory: $(READY)

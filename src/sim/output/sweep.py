@@ -8,12 +8,12 @@ from typing import Any
 
 from cellspec.text import counted
 from sim.experiments.intervals import Mean
-from sim.experiments.sweep.derived import PointRuns
+from sim.experiments.sweep.derived import PointRuns, of_point
 from sim.experiments.sweep.plan import LadderEnd
+from sim.experiments.sweep.points import value_words
 from sim.experiments.sweep.spec import SweepSpec
 from sim.output.result_table import decimals, integers, printable, table
 from sim.result_fields import csv_text
-from sim.scenario.words import given_words
 
 __all__ = ["render_points", "render_sweep"]
 
@@ -60,10 +60,7 @@ def render_sweep(
             data["ladders"] = [_end_data(end) for end in ends]
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     fields = [f"field.{name}" for name in spec.fields]
-    rows = [
-        line | {f"field.{name}": _csv_value(value) for name, value in one.point.fields.items()}
-        for line, one in zip(lines, points, strict=True)
-    ]
+    rows = [line | of_point(one.point) for line, one in zip(lines, points, strict=True)]
     return csv_text(["point", *fields, *(key for key in lines[0] if key != "point")], rows)
 
 
@@ -121,16 +118,10 @@ def _point_columns(
 ) -> list[tuple[str, Sequence[str]]]:
     columns: list[tuple[str, Sequence[str]]] = [("point", [str(p.point.number) for p in points])]
     for name in fields:
-        columns.append((printable(name), [printable(_value(p.point.fields[name])) for p in points]))
+        columns.append(
+            (printable(name), [printable(value_words(p.point.fields[name])) for p in points])
+        )
     return columns
-
-
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) else given_words(value)
-
-
-def _csv_value(value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
 
 
 def _runs(one: PointRuns) -> str:
@@ -149,7 +140,7 @@ def _ladder(spec: SweepSpec, rungs: Sequence[PointRuns], end: LadderEnd | None) 
     ladder = spec.ladder
     assert ladder is not None
     others = [
-        f"{printable(name)}={printable(_value(value))}"
+        f"{printable(name)}={printable(value_words(value))}"
         for name, value in rungs[0].point.fields.items()
         if name != ladder.field
     ]
@@ -157,14 +148,14 @@ def _ladder(spec: SweepSpec, rungs: Sequence[PointRuns], end: LadderEnd | None) 
     if end is None:
         return f"{where}: has not ended yet"
     place = next(i for i, one in enumerate(rungs) if one.point.number == end.point)
-    last = _value(rungs[place].point.fields[ladder.field])
+    last = value_words(rungs[place].point.fields[ladder.field])
     if end.why == "failed":
         return f"{where}: ends at {last}, which cannot be run or has no {printable(ladder.figure)}"
     least = _per_cent(ladder.gain)
     if end.why == "top":
         return f"{where}: ends at {last}, its last rung; no step gained less than {least}"
     assert end.gain is not None
-    before = _value(rungs[place - 1].point.fields[ladder.field])
+    before = value_words(rungs[place - 1].point.fields[ladder.field])
     gain = f"{printable(ladder.figure)} gains {_per_cent(end.gain)}"
     if end.half_width is None:
         sure = "not shown: one run has no interval"

@@ -18,7 +18,7 @@ from sim.experiments.sweep.points import Point
 from sim.experiments.sweep.spec import SweepSpec
 from sim.result_fields import csv_cell, csv_text
 
-__all__ = ["PointRuns", "derived_files", "ladder_ends", "parquet_bytes", "point_runs"]
+__all__ = ["PointRuns", "derived_files", "ladder_ends", "of_point", "parquet_bytes", "point_runs"]
 
 _NO_FIGURES = {"seed"}
 """Numbers of a run that are no figures of it."""
@@ -116,7 +116,8 @@ def _head(spec: SweepSpec) -> list[str]:
     return ["point", *(f"field.{name}" for name in spec.fields)]
 
 
-def _of_point(point: Point) -> dict[str, Any]:
+def of_point(point: Point) -> dict[str, Any]:
+    """The cells of a table that say which point a line is about."""
     fields = {f"field.{name}": _cell(value) for name, value in point.fields.items()}
     return {"point": point.number} | fields
 
@@ -129,7 +130,7 @@ def _cell(value: Any) -> Any:
 def _run_lines(points: Iterable[PointRuns]) -> Iterator[dict[str, Any]]:
     """A line for each run, and one for each point that cannot be run."""
     for one in points:
-        line = _of_point(one.point)
+        line = of_point(one.point)
         if one.point.error is not None:
             yield line | {"error": one.point.error}
         for seed, run in one.runs.items():
@@ -139,7 +140,7 @@ def _run_lines(points: Iterable[PointRuns]) -> Iterator[dict[str, Any]]:
 def _summary(points: Iterable[PointRuns]) -> Iterator[dict[str, Any]]:
     """A line for each figure of each point; a point with an error has one that says so."""
     for one in points:
-        line = _of_point(one.point) | {"runs": len(one.good)}
+        line = of_point(one.point) | {"runs": len(one.good)}
         if one.error is not None:
             yield line | {"error": one.error}
             continue

@@ -25,7 +25,7 @@ from sim.scenario.loader import ScenarioFile
 from sim.scenario.words import given_words
 from sim.scenario.yaml_text import dump_yaml
 
-__all__ = ["Point", "Sweep", "load_sweep"]
+__all__ = ["Point", "Sweep", "load_sweep", "value_words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Point:
 
     def words(self) -> str:
         """Its fields on one line: ``limits.workers=4, policy=fifo``."""
-        return ", ".join(f"{name}={given_words(value)}" for name, value in self.fields.items())
+        return ", ".join(f"{name}={value_words(value)}" for name, value in self.fields.items())
 
     def data(self) -> dict[str, Any]:
         """As a line of ``points.jsonl`` holds it."""
@@ -76,6 +76,11 @@ class Sweep:
     points: tuple[Point, ...]
     scenarios: Mapping[str, bytes]
     repeated: int
+
+
+def value_words(value: Any) -> str:
+    """A value of a field on one short line, a string without quotation marks."""
+    return value if isinstance(value, str) else given_words(value)
 
 
 def load_sweep(given: str | Path | Mapping[str, Any], *, memory: int | None = None) -> Sweep:

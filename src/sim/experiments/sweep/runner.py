@@ -48,7 +48,8 @@ def make_missing(
         MissingExtraError: an interval is asked for without scipy, or several jobs without joblib.
         SpecError: another process makes this shard, storage refuses, or a figure is unknown.
     """
-    asked = [*sweep.spec.asked_figures(), *figures]
+    asked = [(f"{sweep.path}: {where}", name) for where, name in sweep.spec.asked_figures()]
+    asked += figures
     with folder.adding(shard.name()) as add:
         runs = folder.runs()
         good = (run for those in runs.values() for run in those.values() if run.error is None)
