@@ -1,0 +1,99 @@
+"""Bounds on throughput by the number of calls at once, and the points that no other beats.
+
+*Operational analysis* (Denning and Buzen, The Operational Analysis of Queueing Network Models, ACM
+Computing Surveys 10(3), 1978; Lazowska, Zahorjan, Graham and Sevcik, Quantitative System
+Performance, 1984, chapter 5) bounds the throughput of N calls at once from both sides: N calls do
+at most N times as much as one that has the system for itself, and never more than the bottleneck
+does when it is always busy. The two bounds cross at the *knee*: below it more calls help, above it
+they wait.
+
+A sweep measures both bounds: the first by its fewest calls at once, the second by the most that it
+saw. The second is one only if throughput has stopped to grow; `Asymptotes.is_saturated` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Asymptotes", "Measured", "asymptotes", "pareto_front"]
+
+_MORE = 1.25
+"""So many times as many calls that do no more show that throughput has stopped to grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Throughput at one concurrency.
+
+    Attributes:
+        calls: at once, at most.
+        rate: the mean throughput, in any unit.
+        half_width: of its interval; 0 if it is not known.
+    """
+
+    calls: float
+    rate: float
+    half_width: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asymptotes:
+    """The two bounds.
+
+    Attributes:
+        each: throughput of one call at once: N calls do at most N times as much.
+        most: throughput that no number of calls exceeds.
+        is_saturated: whether throughput has stopped to grow where it was measured; else `most` is
+            only the largest that was seen.
+    """
+
+    each: float
+    most: float
+    is_saturated: bool
+
+    @property
+    def knee(self) -> float:
+        """The number of calls at which the bounds cross."""
+        return self.most / self.each
+
+    def bound(self, calls: float) -> float:
+        """The most that so many calls at once can do."""
+        return min(calls * self.each, self.most)
+
+
+def asymptotes(points: Sequence[Measured]) -> Asymptotes | None:
+    """Both bounds, as measured; None for fewer than two concurrencies, or without throughput.
+
+    Args:
+        points: in any order; each concurrency once, above 0.
+    """
+    known = sorted(points, key=lambda point: point.calls)
+    if len(known) < 2 or known[0].rate <= 0:
+        return None
+    best = max(known, key=lambda point: point.rate)
+    rivals = [
+        one
+        for one in known
+        if one.rate + one.half_width >= best.rate - best.half_width
+        and max(one.calls, best.calls) >= _MORE * min(one.calls, best.calls)
+    ]
+    fell = known[-1].calls >= _MORE * best.calls
+    return Asymptotes(known[0].rate / known[0].calls, best.rate, fell or bool(rivals))
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """The places of those points that no other beats: none is less in one and no more in the other.
+
+    Args:
+        points: two figures each, of which less is better.
+
+    Returns:
+        By the first figure, upwards; of equal points the first alone.
+    """
+    order = sorted(range(len(points)), key=lambda place: (points[place], place))
+    found: list[int] = []
+    for place in order:
+        if not found or points[place][1] < points[found[-1]][1]:
+            found.append(place)
+    return found

@@ -1,0 +1,104 @@
+"""The page of a sweep: its charts, and a table of its points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cellspec.conformance.report.markup import Child, Markup, join, tag
+from cellspec.text import counted
+from sim.experiments.deciding import deciding
+from sim.output.report.charts import Chart
+from sim.output.report.page import charts_section, html_table, page
+from sim.output.report.scale import number
+from sim.output.report.sweep_charts import Against, best_point
+from sim.output.report.sweep_folder import Cell, SweepPoint, SweepTables
+from sim.output.result_table import printable
+
+__all__ = ["sweep_page"]
+
+
+def sweep_page(sweep: SweepTables, charts: Sequence[Chart], against: Sequence[Against]) -> str:
+    """The report of a sweep: one self-contained HTML file, the same bytes for the same folder.
+
+    Args:
+        sweep: as read.
+        charts: as `sim.output.report.sweep_charts.charts_of_sweep` gives them.
+        against: as `sim.output.report.sweep_charts.against_best` gives it.
+    """
+    runs = sum(point.runs for point in sweep.points)
+    failed = sum(bool(point.error) for point in sweep.points)
+    said = [f"{counted(len(sweep.points), 'point')}, {counted(runs, 'run')}"]
+    if failed:
+        said.append(f"{counted(failed, 'point')} could not be run to the end")
+    best = best_point(sweep)
+    body: list[Child] = [
+        tag("h1", f"{printable(sweep.name)}: sweep"),
+        tag(
+            "p", f"{'; '.join(said)}. Fields: {', '.join(sweep.fields) or 'none'}.", class_="about"
+        ),
+    ]
+    if best is not None:
+        body.append(
+            tag(
+                "p",
+                f"The least mean makespan has point {best.number} ({printable(best.words())}): ",
+                _measured(best.figures["makespan_s"]),
+                " s.",
+            )
+        )
+    body += [charts_section("Charts", charts), _points(sweep), _table_of_differences(against)]
+    return page(f"{printable(sweep.name)}: report of a sweep", body)
+
+
+def _points(sweep: SweepTables) -> Markup:
+    """All points with the figures that decide; each number as the summary has it."""
+    names = _figures(sweep)
+    labels: list[Child] = ["point", *sweep.fields, "runs", *names]
+    rows: list[list[Child]] = []
+    for point in sweep.points:
+        cells: list[Child] = [str(point.number), *point.fields.values(), f"{point.runs:,}"]
+        if point.error:
+            rows.append([*cells, point.error, *[""] * (len(names) - 1)][: len(labels)])
+            continue
+        cells += [
+            _measured(point.figures[name]) if name in point.figures else "–" for name in names
+        ]
+        rows.append(cells)
+    return html_table("Points", labels, rows, words=1 + len(sweep.fields))
+
+
+def _figures(sweep: SweepTables) -> list[str]:
+    runs = [figures for point in sweep.good for figures in point.by_seed.values()]
+    known = {name for point in sweep.good for name in point.figures}
+    return [name for name in deciding(runs) if name in known] or ["makespan_s"]
+
+
+def _measured(cell: Cell) -> Markup:
+    """A mean with its interval: rounded to be read, exact in ``value``."""
+    parts: list[Child] = [tag("data", number(cell.value), value=cell.mean)]
+    if cell.half_width:
+        parts += [" ± ", tag("data", number(cell.half), value=cell.half_width)]
+    return join(parts)
+
+
+def _table_of_differences(against: Sequence[Against]) -> Markup | None:
+    if not against:
+        return None
+    labels = ["point", "fields", "pairs", "difference s", "± s", "relative %", "verdict"]
+    rows = [_difference(one.point, one) for one in against]
+    return html_table("Makespan against the best point", labels, rows, words=2)
+
+
+def _difference(point: SweepPoint, one: Against) -> list[Child]:
+    found = one.difference
+    relative = found.relative
+    verdict = "identical" if found.identical else "longer" if found.is_shown else "not shown"
+    return [
+        str(point.number),
+        printable(point.words()),
+        f"{found.pairs:,}",
+        number(found.difference.mean),
+        number(found.difference.half_width or 0.0),
+        "–" if relative is None else number(100 * relative),
+        verdict,
+    ]

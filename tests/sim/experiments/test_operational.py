@@ -1,0 +1,61 @@
+"""Bounds on throughput of systems whose throughput is known, and the points that none beats."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.experiments.operational import Measured, asymptotes, pareto_front
+
+
+def balanced(calls: int, stations: int) -> float:
+    """Exact throughput of a closed network of equal exponential stations of mean service 1."""
+    return calls / (calls + stations - 1)
+
+
+@pytest.mark.parametrize("stations", [1, 2, 5])
+def test_a_closed_network_has_the_bounds_that_theory_gives(stations: int) -> None:
+    points = [Measured(n, balanced(n, stations)) for n in (1, 2, 4, 8, 16, 64, 512)]
+    found = asymptotes(points)
+    assert found is not None
+    assert found.each == pytest.approx(1 / stations)
+    assert found.most == pytest.approx(1.0, rel=0.01)
+    assert found.knee == pytest.approx(stations, rel=0.01)
+    for point in points:
+        assert point.rate <= found.bound(point.calls) * (1 + 1e-9)
+
+
+def test_throughput_that_still_grows_has_no_upper_bound_yet() -> None:
+    growing = asymptotes([Measured(n, 2.0 * n, 0.1) for n in (1, 2, 4)])
+    assert growing is not None
+    assert not growing.is_saturated
+    flat = asymptotes([Measured(1, 1.0, 0.1), Measured(4, 3.9, 0.1), Measured(8, 4.0, 0.1)])
+    assert flat is not None
+    assert flat.is_saturated
+    falling = asymptotes([Measured(1, 1.0), Measured(4, 4.0), Measured(8, 3.0)])
+    assert falling is not None
+    assert falling.is_saturated
+    # Almost as few calls at once say nothing.
+    near = asymptotes([Measured(1, 1.0), Measured(9, 9.0, 0.5), Measured(10, 9.1, 0.5)])
+    assert near is not None
+    assert not near.is_saturated
+
+
+def test_a_single_concurrency_or_no_throughput_has_no_bounds() -> None:
+    assert asymptotes([Measured(4, 2.0)]) is None
+    assert asymptotes([Measured(1, 0.0), Measured(2, 0.0)]) is None
+
+
+pairs = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12)
+
+
+@given(pairs)
+def test_the_front_has_each_point_that_no_other_beats(points: list[tuple[int, int]]) -> None:
+    def beats(one: tuple[int, int], other: tuple[int, int]) -> bool:
+        return one[0] <= other[0] and one[1] <= other[1] and one != other
+
+    best = {one for one in points if not any(beats(other, one) for other in points)}
+    front = pareto_front(points)
+    assert [points[place] for place in front] == sorted(best)
+    assert all(points.index(points[place]) == place for place in front)
