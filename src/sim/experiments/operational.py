@@ -42,20 +42,30 @@ class Asymptotes:
     """The two bounds.
 
     Attributes:
+        fewest: calls at once by which `each` was measured.
         each: throughput of one call at once: N calls do at most N times as much.
         most: throughput that no number of calls exceeds.
         is_saturated: whether throughput has stopped to grow where it was measured; else `most` is
             only the largest that was seen.
+        holds: whether no measured throughput is shown to be above the first bound. One may be where
+            a longer run does more work, because it loses more to crashes; then there is no knee.
     """
 
+    fewest: float
     each: float
     most: float
     is_saturated: bool
+    holds: bool = True
 
     @property
     def knee(self) -> float:
         """The number of calls at which the bounds cross."""
         return self.most / self.each
+
+    @property
+    def is_knee_below(self) -> bool:
+        """Whether the fewest calls do nearly as much as any number, so that the knee is no more."""
+        return self.knee < _MORE * self.fewest
 
     def bound(self, calls: float) -> float:
         """The most that so many calls at once can do."""
@@ -79,7 +89,10 @@ def asymptotes(points: Sequence[Measured]) -> Asymptotes | None:
         and max(one.calls, best.calls) >= _MORE * min(one.calls, best.calls)
     ]
     fell = known[-1].calls >= _MORE * best.calls
-    return Asymptotes(known[0].rate / known[0].calls, best.rate, fell or bool(rivals))
+    fewest = known[0]
+    each, high = fewest.rate / fewest.calls, (fewest.rate + fewest.half_width) / fewest.calls
+    holds = all(one.rate - one.half_width <= one.calls * high * (1 + 1e-9) for one in known)
+    return Asymptotes(fewest.calls, each, best.rate, fell or bool(rivals), holds)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

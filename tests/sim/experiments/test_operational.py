@@ -42,6 +42,22 @@ def test_throughput_that_still_grows_has_no_upper_bound_yet() -> None:
     assert not near.is_saturated
 
 
+def test_a_knee_below_the_fewest_calls_is_not_seen() -> None:
+    found = asymptotes([Measured(4, 1.0), Measured(8, 1.02)])
+    assert found is not None
+    assert (found.fewest, found.is_knee_below) == (4, True)
+    other = asymptotes([Measured(1, 1.0), Measured(8, 4.0), Measured(16, 4.0)])
+    assert other is not None
+    assert not other.is_knee_below
+
+
+def test_a_bound_that_a_measurement_is_above_does_not_hold() -> None:
+    for half, holds in ((0.1, False), (2.0, True)):
+        found = asymptotes([Measured(1, 1.0, 0.0), Measured(4, 5.0, half)])
+        assert found is not None
+        assert found.holds is holds
+
+
 def test_a_single_concurrency_or_no_throughput_has_no_bounds() -> None:
     assert asymptotes([Measured(4, 2.0)]) is None
     assert asymptotes([Measured(1, 0.0), Measured(2, 0.0)]) is None

@@ -24,7 +24,7 @@ from sim.output.report.recorder import (
     ResourceRecord,
     RunRecorder,
 )
-from sim.output.report.scale import Axis, lanes, linear, number, over_time
+from sim.output.report.scale import ROOM_BESIDE_WORDS, Axis, lanes, linear, number, over_time
 from sim.output.report.series import Steps
 from sim.output.result_table import decimals, printable
 from sim.results import Result
@@ -361,7 +361,7 @@ def _bars(
 ) -> Chart:
     """A bar for each part, with its value behind it; the axis has ticks up to the whole."""
     items = tuple((place, 0.0, value) for place, value in enumerate(values))
-    axis = linear(label, [*values, whole])
+    axis = linear(label, [*values, whole], room=ROOM_BESIDE_WORDS)
     # So that the words behind the longest bar have room.
     axis = replace(axis, high=max(axis.high, _ROOM_FOR_WORDS * max(values, default=0.0)))
     spans = Spans(items, "", 0, tuple(said))
@@ -397,7 +397,7 @@ def _bill(key: str, result: Result) -> Chart:
         key,
         "Cost",
         about,
-        linear("cost, money of the scenario", list(ends.values())),
+        linear("cost, money of the scenario", list(ends.values()), room=ROOM_BESIDE_WORDS),
         lanes([printable(column) for column in columns]),
         tuple(layers),
         notes=(about,),

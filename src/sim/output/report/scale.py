@@ -10,12 +10,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["Axis", "lanes", "linear", "logarithmic", "number", "of_values", "over_time"]
+__all__ = [
+    "ROOM",
+    "ROOM_BESIDE_WORDS",
+    "Axis",
+    "lanes",
+    "linear",
+    "logarithmic",
+    "number",
+    "of_values",
+    "over_time",
+]
 
 ROOM = 52
 """How many characters of labels fit along a chart, the space between two of them included."""
+
+ROOM_BESIDE_WORDS = 32
+"""The same where lanes have names."""
+
+_PARTS = 5
+"""Parts of a linear axis that is not cramped."""
 
 _GAP = 2
 """The space between two labels, in characters."""
@@ -58,14 +74,16 @@ def number(value: float, step: float | None = None) -> str:
     return f"{value:,.{_decimals(step)}f}"
 
 
-def linear(label: str, values: Iterable[float], *, zero: bool = True, most: int = 6) -> Axis:
+def linear(
+    label: str, values: Iterable[float], *, zero: bool = True, room: int | None = None
+) -> Axis:
     """An axis that holds all values, and ends at ticks.
 
     Args:
         label: what it shows, and the unit.
         values: none, or some; none at all give an axis from 0 to 1.
         zero: it begins at 0 if no value is below.
-        most: of ticks.
+        room: of an axis along a chart, the characters that fit there; None for one upwards.
     """
     known = [value for value in values if math.isfinite(value)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
@@ -73,9 +91,12 @@ def linear(label: str, values: Iterable[float], *, zero: bool = True, most: int 
         low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
         low, high = (low - abs(low) / 10, high + abs(high) / 10) if low else (0.0, 1.0)
-    step = _step((high - low) / (most - 1))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = tuple((k * step, number(k * step + 0.0, step)) for k in range(first, last + 1))
+    for parts in range(_PARTS, 0, -1):
+        step = _step((high - low) / parts)
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        ticks = tuple((k * step, number(k * step + 0.0, step)) for k in range(first, last + 1))
+        if room is None or _fits(ticks, room):
+            break
     return Axis(label, first * step, last * step, ticks)
 
 
@@ -91,13 +112,18 @@ def over_time(end_s: float) -> Axis:
         step = _step(end_s / factor / most)
         count = math.floor(end_s / factor / step + 1e-9)
         ticks = tuple((k * step * factor, number(k * step, step)) for k in range(count + 1))
-        if _fits(ticks):
+        if _fits(ticks, ROOM):
             break
     return Axis(f"time, {unit}", 0.0, end_s, ticks)
 
 
-def logarithmic(label: str, values: Iterable[float], *, most: int = 6) -> Axis:
+def logarithmic(label: str, values: Iterable[float], *, room: int | None = None) -> Axis:
     """A logarithmic axis that holds all values, which are above 0.
+
+    Args:
+        label: what it shows, and the unit.
+        values: at least one.
+        room: as of `linear`.
 
     Raises:
         ValueError: a value is not above 0, or there is none.
@@ -114,13 +140,14 @@ def logarithmic(label: str, values: Iterable[float], *, most: int = 6) -> Axis:
         places = [digit * 10.0**k for k in range(first, last + 1) for digit in digits]
         inside = [x for x in places if low <= x * (1 + 1e-9) and x <= high * (1 + 1e-9)]
         finer = tuple((x, number(x)) for x in inside)
-        if not ticks or len(finer) <= most:
+        if not ticks or len(finer) <= _PARTS + 1:
             ticks = finer
     if len(ticks) < 2:
         ticks = tuple((x, number(x)) for x in (low, high))
-    while len(ticks) > most:
+    while len(ticks) > _PARTS + 1:
         ticks = ticks[::2]
-    return Axis(label, low, high, ticks, is_log=True)
+    axis = Axis(label, low, high, ticks, is_log=True)
+    return axis if room is None else _thinned(axis, ticks, room)
 
 
 def of_values(label: str, values: Iterable[float]) -> Axis:
@@ -131,15 +158,10 @@ def of_values(label: str, values: Iterable[float]) -> Axis:
     known = sorted(set(values))
     is_log = len(known) > 2 and known[0] > 0 and known[-1] >= 8 * known[0]
     if not is_log:
-        return linear(label, known, zero=bool(known) and known[0] >= 0)
+        return linear(label, known, zero=bool(known) and known[0] >= 0, room=ROOM)
     margin = (known[-1] / known[0]) ** 0.03
     bare = Axis(label, known[0] / margin, known[-1] * margin, (), is_log=True)
-    ticks: list[tuple[float, str]] = []
-    for value in known:
-        word = number(value)
-        if not ticks or _apart(bare, ticks[-1], (value, word)):
-            ticks.append((value, word))
-    return Axis(bare.label, bare.low, bare.high, tuple(ticks), is_log=True)
+    return _thinned(bare, [(value, number(value)) for value in known], ROOM)
 
 
 def lanes(words: Sequence[str], label: str = "") -> Axis:
@@ -162,11 +184,20 @@ def _decimals(step: float) -> int:
     return max(0, -math.floor(math.log10(step) + 1e-9))
 
 
-def _fits(ticks: Sequence[tuple[float, str]]) -> bool:
-    return sum(len(word) + _GAP for _, word in ticks) <= ROOM
+def _fits(ticks: Sequence[tuple[float, str]], room: int) -> bool:
+    return sum(len(word) + _GAP for _, word in ticks) <= room
 
 
-def _apart(axis: Axis, one: tuple[float, str], other: tuple[float, str]) -> bool:
+def _thinned(axis: Axis, ticks: Iterable[tuple[float, str]], room: int) -> Axis:
+    """An axis with those of some ticks whose labels have space after the one before."""
+    kept: list[tuple[float, str]] = []
+    for tick in ticks:
+        if not kept or _apart(axis, kept[-1], tick, room):
+            kept.append(tick)
+    return replace(axis, ticks=tuple(kept))
+
+
+def _apart(axis: Axis, one: tuple[float, str], other: tuple[float, str], room: int) -> bool:
     """Whether the labels of two ticks have space between them."""
-    between = (axis.place(other[0]) - axis.place(one[0])) * ROOM
+    between = (axis.place(other[0]) - axis.place(one[0])) * room
     return between >= (len(one[1]) + len(other[1])) / 2 + _GAP / 2

@@ -76,7 +76,9 @@ class _Frame:
         self._chart = chart
         longest = max((len(_short(word)) for _, word in chart.y.ticks), default=1)
         self.left = max(34.0, longest * _LETTER + 12)
-        self.right, self.top = WIDTH - _RIGHT, _TOP
+        # Half of the last label stands beyond its tick.
+        last = max((len(word) for _, word in chart.x.ticks), default=0)
+        self.right, self.top = WIDTH - max(_RIGHT, last * _LETTER / 2 + 4), _TOP
         self.bottom = chart.height - _BOTTOM
 
     def x(self, value: float) -> float:

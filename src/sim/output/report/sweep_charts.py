@@ -33,7 +33,16 @@ from sim.output.report.charts import (
     Line,
     Marks,
 )
-from sim.output.report.scale import Axis, lanes, linear, number, of_values
+from sim.output.report.scale import (
+    ROOM,
+    ROOM_BESIDE_WORDS,
+    Axis,
+    lanes,
+    linear,
+    logarithmic,
+    number,
+    of_values,
+)
 from sim.output.report.sweep_folder import SweepPoint, SweepTables, is_number
 from sim.output.result_table import printable
 
@@ -45,6 +54,12 @@ _CONCURRENCY = re.compile(r"limits\.(workers|resources\..+)")
 
 _MOST_DIFFERENCES = 30
 """At most so many points are drawn beside the best one."""
+
+_LEAST_ON_A_LINE = 3
+"""Points that a line takes, where a field has so many values."""
+
+_WIDE = 20
+"""An axis is logarithmic where its largest mean is so many times the least."""
 
 _SMOOTH = 48
 """Points of a curved bound."""
@@ -92,7 +107,7 @@ def _has(sweep: SweepTables, figure: str) -> bool:
 def _series(sweep: SweepTables, field: str, figure: str) -> list[tuple[str, list[SweepPoint]]]:
     """Points that agree in all other fields, by the value of one; the words of what they agree in.
 
-    Empty if no two points do.
+    Empty if most points do not.
     """
     found: dict[str, list[SweepPoint]] = {}
     for point in sweep.good:
@@ -102,7 +117,10 @@ def _series(sweep: SweepTables, field: str, figure: str) -> list[tuple[str, list
         (words, sorted(points, key=lambda point: float(point.fields[field])))
         for words, points in found.items()
     ]
-    return [(words, points) for words, points in ordered if len(points) > 1]
+    least = min(_LEAST_ON_A_LINE, len(sweep.varied(field)))
+    lines = [(words, points) for words, points in ordered if len(points) >= least]
+    # Of random points a few agree by chance; a line through them would hide the others.
+    return lines if 2 * sum(len(points) for _, points in lines) > len(sweep.good) else []
 
 
 def _drawn(sweep: SweepTables, field: str, figure: str) -> tuple[list[Layer], list[str]]:
@@ -114,7 +132,7 @@ def _drawn(sweep: SweepTables, field: str, figure: str) -> tuple[list[Layer], li
         at = [(float(point.fields[field]), point.figures[figure]) for point in points]
         band = tuple((x, cell.value - cell.half, cell.value + cell.half) for x, cell in at)
         line = tuple((x, cell.value) for x, cell in at)
-        layers += [Band(band, name, colour), Line(line, name, colour)]
+        layers += [Band(band, "", colour), Line(line, name, colour)]
         layers.append(_dots(points, field, figure, name, colour))
     if not series:
         some = [point for point in sweep.good if figure in point.figures]
@@ -140,12 +158,26 @@ def _named(point: SweepPoint) -> str:
 
 
 def _ends(sweep: SweepTables, figure: str) -> Iterator[float]:
-    """The ends of every interval of a figure."""
+    """The ends of every interval of a figure, which is never below 0."""
     for point in sweep.good:
         if figure in point.figures:
             cell = point.figures[figure]
-            yield cell.value - cell.half
+            yield max(0.0, cell.value - cell.half)
             yield cell.value + cell.half
+
+
+def _axis(
+    label: str, values: Sequence[float], ends: Sequence[float], room: int | None = None
+) -> Axis:
+    """The axis of a figure: logarithmic where its means are of several magnitudes."""
+    if min(values) > 0 and max(values) >= _WIDE * min(values):
+        around = [end for end in ends if end >= min(values) / 2]
+        return logarithmic(label, [min(values) / 1.25, 1.25 * max(values), *around], room=room)
+    return linear(label, ends, zero=min(ends) < 0.5 * max(ends), room=room)
+
+
+def _means(sweep: SweepTables, figure: str) -> list[float]:
+    return [one.figures[figure].value for one in sweep.good if figure in one.figures]
 
 
 def _interval_words(sweep: SweepTables) -> str:
@@ -167,7 +199,7 @@ def _throughput(key: str, sweep: SweepTables, field: str) -> Chart:
     for place, (words, found) in enumerate(bounds):
         notes.append(_bound_words(words, found))
         # The bounds of one series are drawn; of several they would hide each other.
-        if place == 0 and len(bounds) == 1:
+        if place == 0 and len(bounds) == 1 and found.holds:
             layers[:0] = _bound_lines(found, x, y)
     return Chart(
         key,
@@ -203,15 +235,23 @@ def _bounds(sweep: SweepTables, field: str) -> list[tuple[str, Asymptotes]]:
 
 def _bound_words(words: str, found: Asymptotes) -> str:
     where = f"{printable(words)}: " if words else ""
-    each, most = f"{found.each:.4g}", f"{found.most:.4g}"
+    each = f"X₁ = {found.each:.4g} rows/s"
+    if found.fewest != 1:
+        each += f" (by {found.fewest:g} calls at once, the fewest)"
+    if not found.holds:
+        return (
+            f"{where}{each}; N calls at once are shown to do more than N times as much, as where a "
+            "longer run loses more to crashes: the bound does not hold, and there is no knee."
+        )
     if not found.is_saturated:
         return (
-            f"{where}X₁ = {each} rows/s; throughput still grows at {most} rows/s, the most that "
-            "was seen: the knee lies further on."
+            f"{where}{each}; throughput still grows at {found.most:.4g} rows/s, the most that was "
+            "seen: the knee lies further on."
         )
-    return (
-        f"{where}X₁ = {each} rows/s, Xmax = {most} rows/s, knee at {found.knee:.3g} calls at once."
-    )
+    most = f"{each}, Xmax = {found.most:.4g} rows/s"
+    if found.is_knee_below:
+        return f"{where}{most}: the knee lies at {found.fewest:g} calls at once, or below."
+    return f"{where}{most}, knee at {found.knee:.3g} calls at once."
 
 
 def _bound_lines(found: Asymptotes, x: Axis, y: Axis) -> list[Layer]:
@@ -229,7 +269,7 @@ def _bound_lines(found: Asymptotes, x: Axis, y: Axis) -> list[Layer]:
         lines = []
     name = "Xmax" if found.is_saturated else "the most seen"
     lines.append(Level(found.most, name, "limit"))
-    if found.is_saturated and x.low <= found.knee <= x.high:
+    if found.is_saturated and not found.is_knee_below and x.low <= found.knee <= x.high:
         lines.append(Marks((found.knee,), "knee", "checkpoint"))
     return lines
 
@@ -245,16 +285,10 @@ def _makespan(key: str, sweep: SweepTables, field: str) -> Chart:
         f"Makespan by {printable(field)}",
         f"Makespan by {printable(field)}. {_interval_words(sweep)}",
         of_values(f"{field}{unit}", [float(value) for value in sweep.varied(field)]),
-        linear("makespan, s", _ends(sweep, MAKESPAN), zero=_near_zero(sweep)),
+        _axis("makespan, s", _means(sweep, MAKESPAN), list(_ends(sweep, MAKESPAN))),
         tuple(layers),
         notes=(_interval_words(sweep), *notes),
     )
-
-
-def _near_zero(sweep: SweepTables) -> bool:
-    """Whether the axis of makespans begins at 0: the shortest is below half of the longest."""
-    ends = list(_ends(sweep, MAKESPAN))
-    return min(ends) < 0.5 * max(ends)
 
 
 def _pareto(sweep: SweepTables) -> Chart:
@@ -266,7 +300,7 @@ def _pareto(sweep: SweepTables) -> Chart:
     rest = [point for place, point in enumerate(points) if place not in set(front)]
     corners = tuple(places[place] for place in front)
     layers: list[Layer] = [Line(corners, "front", 0, stepped=True)]
-    for some, name, colour in ((rest, "beaten in both", "quiet"), (on, "on the front", 0)):
+    for some, name, colour in ((rest, "beaten by one of these", "quiet"), (on, "on the front", 0)):
         if some:
             titles = tuple(
                 f"{_named(point)}: {COST} {point.figures[COST].mean}, "
@@ -289,8 +323,8 @@ def _pareto(sweep: SweepTables) -> Chart:
         "pareto",
         "Makespan against cost",
         "Makespan and cost of each point. No point is cheaper than one on the front and as fast.",
-        linear("cost, money of the scenario", [x for x, _ in places], zero=False),
-        linear("makespan, s", _ends(sweep, MAKESPAN), zero=False),
+        _axis("cost, money of the scenario", _means(sweep, COST), _means(sweep, COST), ROOM),
+        _axis("makespan, s", _means(sweep, MAKESPAN), list(_ends(sweep, MAKESPAN))),
         tuple(layers),
         notes=(
             f"On the front, from the cheapest on: {listed}{'; …' if len(on) > 6 else ''}.",
@@ -333,6 +367,11 @@ def against_best(sweep: SweepTables) -> list[Against]:
     return sorted(found, key=lambda one: (one.difference.difference.mean, one.point.number))
 
 
+def _lane(point: SweepPoint) -> str:
+    """The number of a point, and its values, which a chart cuts off where they are long."""
+    return printable(f"{point.number}: {', '.join(point.fields.values())}")
+
+
 def _differences(sweep: SweepTables, against: Sequence[Against]) -> Chart:
     best = best_point(sweep)
     assert best is not None
@@ -362,8 +401,8 @@ def _differences(sweep: SweepTables, against: Sequence[Against]) -> Chart:
         "differences",
         "Paired differences from the best point",
         f"How much longer the runs of other points take than those of point {best.number}.",
-        linear("makespan more than the best, s", ends),
-        lanes([f"point {one.point.number}" for one in some]),
+        linear("makespan more than the best, s", ends, room=ROOM_BESIDE_WORDS),
+        lanes([_lane(one.point) for one in some], "point: values of its fields"),
         tuple(layers),
         notes=tuple(notes),
         down=True,

@@ -15,6 +15,7 @@ import pytest
 
 from sim.cli import main
 from tests.conformance.report.test_html_browser import Browser, browser, chromium
+from tests.sim.output.report.sweeps import sweep
 
 __all__ = ["browser", "chromium"]
 
@@ -123,6 +124,29 @@ def test_the_page_of_a_run_fits_on_every_screen(browser: Browser, run_page: str)
     for page in measured(browser, run_page).values():
         check(page)
         assert page["paper"] == "rgb(255, 255, 255)"
+
+
+SWEEPS: dict[str, dict[str, Any]] = {
+    "fields": {
+        "grid": {
+            "policy": ["fifo", "row-first"],
+            "checkpoint.every_rows": [2, 12],
+            "limits.resources.gpu": [1, 4, 16],
+        }
+    },
+    "ladder": {"set": {"crashes": []}, "grid": {"limits.resources.gpu": [1, 2, 4, 8, 16, 32]}},
+}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_the_page_of_a_sweep_fits_on_every_screen(
+    browser: Browser, tmp_path: Path, name: str
+) -> None:
+    folder = sweep(tmp_path, **SWEEPS[name], replications=3)
+    assert main(["report", str(folder)]) == 0
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    for page in measured(browser, source).values():
+        check(page)
 
 
 def test_the_page_of_a_run_is_dark_where_that_is_wished(
