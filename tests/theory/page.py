@@ -483,6 +483,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare the page; 1 if it differs")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once (default: 2)")
     args = parser.parse_args()
+    if args.sections and (args.write or args.check):
+        parser.error("only the whole page is written and compared")
     for needed in (CASES, WORKFLOWS):
         if not needed.exists():
             print(f"error: there is no {needed}", file=sys.stderr)
