@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute record restores sweeps theory differential validation clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute record restores sweeps theory differential validation experiments clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -84,6 +84,10 @@ differential: $(READY)
 validation: $(READY)
 	$(BIN)/python -m tests.theory.validation --write
 	$(BIN)/python -m tests.theory.page --write
+
+# The barrier options A to D on real pipelines: writes plans/barrier-checkpointing.md; minutes.
+experiments: $(READY)
+	$(BIN)/python -m simulations.barriers
 
 # Restores of random runs, from claims of any rows, against the law by definition; ten minutes.
 restores: $(READY)
