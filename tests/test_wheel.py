@@ -56,6 +56,7 @@ USES = {
     "calibrate": (["run.jsonl"], 2),
     # It reads the folder that a sweep leaves, and there is none.
     "report": (["."], 2),
+    "compare": (["{scenario}", "{scenario}"], 2),
     "tune": (["{scenario}", "--goal", "throughput"], 2),
     # pytest is an extra; see `test_what_needs_an_extra_names_it`.
     "conformance": (["reference"], 2),
@@ -174,6 +175,7 @@ def names_an_extra(done: subprocess.CompletedProcess[str]) -> bool:
     ("arguments", "extra"),
     [
         (["conformance", "reference"], "conformance"),
+        (["compare", "text_to_sql", "text_to_sql"], "experiments"),
         (["tune", "text_to_sql", "--goal", "throughput"], "experiments"),
         (["--print-completion", "bash"], "completion"),
         (["fuzz", "--methods", "targeted"], "conformance"),

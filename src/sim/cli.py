@@ -26,6 +26,7 @@ from sim.commands import (
     backends,
     calibrate,
     check,
+    compare,
     conformance,
     examples,
     explore,
@@ -46,6 +47,7 @@ PROGRAM = "python -m sim"
 
 _COMMANDS = (
     run,
+    compare,
     sweep,
     tune,
     calibrate,

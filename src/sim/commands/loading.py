@@ -100,8 +100,11 @@ def load(
 
     unread: list[str] = []
     overrides: dict[str, str] = {}
+    options: dict[str, str] = {}
     for option, texts in sets.items():
-        overrides.update(_read_all(option, override, texts, prog, unread))
+        found = _read_all(option, override, texts, prog, unread)
+        overrides.update(found)
+        options.update((field, option) for field, _ in found)
     more = _read_all("--crash-at", crash, crashes, prog, unread)
     if seed is not None:
         overrides["seed"] = str(seed)
@@ -110,11 +113,11 @@ def load(
     except SpecError as error:
         if hint := hint_for_run(file):
             raise SpecError(f"{file}: {hint}") from None
-        if unread:
-            # A file that cannot be read at all may be another one than was meant.
-            found = error.lines if isinstance(error, FaultsError) else ()
-            raise FaultsError([*found, *unread]) from None
-        raise
+        # A file that cannot be read at all may be another one than was meant.
+        if not isinstance(error, FaultsError) and not unread:
+            raise
+        lines = error.lines if isinstance(error, FaultsError) else ()
+        raise FaultsError([*(_by_option(line, options) for line in lines), *unread]) from None
     if unread:
         raise FaultsError(unread)
     if more:
@@ -132,6 +135,14 @@ def say_remarks(file: str, runs: Sequence[Scenario], said: Iterable[Sequence[str
                 where = f"beside {runs[place].name!r}: " if place else ""
                 note(f"note: {file}: {where}{remark}")
             seen.add(remark)
+
+
+def _by_option(line: str, options: Mapping[str, str]) -> str:
+    """A fault with the option that brought it, where that is another one than ``--set``."""
+    for field, option in options.items():
+        for end in ":,)":
+            line = line.replace(f"--set {field}{end}", f"{option} {field}{end}")
+    return line
 
 
 def _read_all(

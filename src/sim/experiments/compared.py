@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cellspec.errors import SpecError
-from cellspec.text import did_you_mean
+from sim.experiments.deciding import check_figure, deciding
 from sim.experiments.experiment import Experiment
-from sim.experiments.intervals import Difference, Mean, paired
+from sim.experiments.intervals import Difference, Mean, mean_of, paired
 from sim.experiments.replication import Replication
 from sim.experiments.stopping import FixedRuns, Stopping, run_until
 from sim.figures import FROM_SCENARIO
@@ -37,7 +37,6 @@ __all__ = [
     "Setting",
     "Verdict",
     "as_share",
-    "check_figure",
     "compare",
     "compared",
 ]
@@ -122,6 +121,7 @@ class Comparison:
         outcomes: the figures that are words.
         settings: those that both have and that differ.
         only_a, only_b: figures that only one of the scenarios has.
+        shown: names of the figures that decide most, among those that both have.
         checked: every event of each run was judged.
     """
 
@@ -132,6 +132,7 @@ class Comparison:
     settings: tuple[Setting, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
+    shown: tuple[str, ...]
     checked: bool
 
     @property
@@ -198,6 +199,8 @@ def compare(
         MissingExtraError: scipy is not installed, or several jobs and joblib is not.
         Violation: an event breaks a clause.
     """
+    # What is not installed shows itself before hours of runs.
+    mean_of((0.0, 1.0))
     first = INDEPENDENT_SEED if independent else 0
     made = Experiment(
         (a, b),
@@ -211,7 +214,7 @@ def compare(
     names = a.name, b.name
     # A name that is spelled wrong must not cost the runs.
     made.grow(1)
-    check_figure(compared(*made.runs, names=names, first_seed_b=first), figure)
+    _check_figure(compared(*made.runs, names=names), figure, made.runs[0][0])
 
     def look() -> Mean:
         found = compared(*made.runs, names=names, first_seed_b=first, only=figure).of(figure)
@@ -235,22 +238,24 @@ def as_share(found: Compared) -> Mean:
     return Mean(difference.runs, mean, None, half)
 
 
-def check_figure(found: Comparison, figure: str) -> None:
+def _check_figure(found: Comparison, name: str, run: Replication) -> None:
     """Refuse the name of a figure that cannot be compared.
+
+    Args:
+        found: one pair of runs, compared.
+        name: as a user gave it.
+        run: the one of A.
 
     Raises:
         SpecError: it is none; one line that says what could be meant.
     """
-    known = [one.figure for one in found.figures]
-    if figure in known:
+    if name in {one.figure for one in found.figures}:
         return
-    if figure in found.only_a or figure in found.only_b:
-        which = "A" if figure in found.only_a else "B"
-        raise SpecError(f"--figure: only scenario {which} has {figure!r}")
-    words = [one.figure for one in found.outcomes]
-    if figure in words or figure.rpartition(".")[2] in _SETTINGS | _NOT_COMPARED:
-        raise SpecError(f"--figure: expected a number that runs give, got {figure!r}")
-    raise SpecError(f"--figure: no figure is named {figure!r}{did_you_mean(figure, known)}")
+    for letter, names in (("A", found.only_a), ("B", found.only_b)):
+        if name in names:
+            raise SpecError(f"--figure: only scenario {letter} has the figure {name!r}")
+    check_figure(name, run.figures)
+    raise SpecError(f"--figure: {name} is what the scenario says, and no figure of its runs")
 
 
 def compared(
@@ -297,6 +302,7 @@ def compared(
         settings=tuple(settings),
         only_a=_only(here[0], there[0]),
         only_b=_only(there[0], here[0]),
+        shown=tuple(name for name in deciding([*here, *there]) if name in there[0]),
         checked=all(one["checked"] is True for one in (*here, *there)),
     )
 

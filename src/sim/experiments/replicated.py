@@ -8,7 +8,6 @@ it only becomes known.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from cellspec.errors import SpecError
 from sim.experiments.deciding import check_figure, deciding, numbers
 from sim.experiments.experiment import Experiment
 from sim.experiments.intervals import Mean, Quantile, mean_of, quantile_of
-from sim.experiments.replication import Replication
+from sim.experiments.replication import Replication, fingerprint_of
 from sim.experiments.stopping import Stopping, run_until
 from sim.scenario.scenario import Scenario
 
@@ -79,8 +78,7 @@ class Replicated:
     @property
     def fingerprint(self) -> str:
         """Of the fingerprints of all runs, one a line."""
-        prints = "\n".join(str(run.figures["fingerprint"]) for run in self.runs)
-        return hashlib.blake2b(prints.encode(), digest_size=16).hexdigest()
+        return fingerprint_of(self.runs)
 
 
 def replicated(

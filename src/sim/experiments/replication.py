@@ -6,6 +6,7 @@ process. A `Task` holds the scenario as bytes, which a process reads once and ke
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from sim.results_together import result_of
 from sim.scenario.scenario import Scenario
 from sim.simulation import simulate
 
-__all__ = ["Replication", "Task", "made", "packed", "replicate", "replications"]
+__all__ = ["Replication", "Task", "fingerprint_of", "made", "packed", "replicate", "replications"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,12 @@ def replicate(scenario: Scenario, seed: int, *, checked: bool = True) -> Replica
     return Replication(
         seed, flat(result_of(mine, simulate(mine, checked=checked), checked=checked))
     )
+
+
+def fingerprint_of(runs: Iterable[Replication]) -> str:
+    """The fingerprint of several runs, from those of each in their order."""
+    prints = "\n".join(str(run.figures["fingerprint"]) for run in runs)
+    return hashlib.blake2b(prints.encode(), digest_size=16).hexdigest()
 
 
 def packed(scenario: Scenario) -> bytes:

@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from cellspec.text import counted, noun, table_lines
 from sim.experiments.compared import Compared, Comparison, Outcomes, as_share
+from sim.experiments.experiment import Experiment
 from sim.experiments.intervals import LEVEL, Mean
-from sim.experiments.replication import Replication
+from sim.experiments.replication import fingerprint_of
 from sim.experiments.stopping import Precision
+from sim.output.manifest import manifest_text
 from sim.output.result_data import csv_lines
 from sim.output.result_table import decimals, printable
 from sim.result_fields import Scalar
 from sim.results import NOT_CHECKED, SATISFIED
+from sim.scenario.scenario import Scenario
 
-__all__ = ["OUT_FILES", "Report", "percent", "render_compare", "runs_csv", "verdict_words"]
-
-SHOWN = (
-    "makespan_s",
-    "rows_per_s",
-    "rows_delivered",
-    "rows_dropped",
-    "first_row_s",
-    "row_age_p50_s",
-    "row_age_p95_s",
-    "cost",
-    "worker_busy_s",
-    "worker_utilisation",
-    "crashes",
-    "cells_done_again",
-    "busy_lost_s",
-    "checkpoints",
-    "checkpoint_bytes",
-)
-"""The figures of a pipeline that decide most questions; JSON and CSV have all of them."""
+__all__ = ["OUT_FILES", "Report", "files_of_compare", "percent", "render_compare"]
 
 _GAIN_SHOWN = 1e6
 
@@ -122,7 +107,7 @@ def _headline(report: Report) -> str:
     words = f"{printable(one.figure)}: {verdict_words(one, found.pairs)}"
     gain = None if found.independent or one.found is None else one.found.gain
     if gain is not None:
-        words += f"; gain {gain_words(gain)}: so many times as many independent runs would tell it"
+        words += f"; gain {gain_words(gain)}"
     return f"{words}{_of_precision(report, one)}"
 
 
@@ -130,14 +115,10 @@ def _of_precision(report: Report, one: Compared) -> str:
     wished = report.precision
     if wished is None or one.found is None:
         return ""
-    if wished.is_met(as_share(one)):
-        return f"\nprecision: {percent(wished.half_width)} of A's mean, as wished"
     half = one.found.relative_half_width
-    reached = "no share, for A's mean is 0" if half is None else percent(half)
-    return (
-        f"\nprecision: reached {reached} after {counted(report.found.pairs, 'pair')}; "
-        f"{percent(wished.half_width)} of A's mean was wished"
-    )
+    reached = "no share of it, for it is 0" if half is None else percent(half)
+    words = f"precision: {percent(wished.half_width)} of A's mean wished, {reached} reached"
+    return f"\n{words}" + ("" if wished.is_met(as_share(one)) else ", at the cap")
 
 
 def verdict_words(one: Compared, pairs: int) -> str:
@@ -157,7 +138,7 @@ def verdict_words(one: Compared, pairs: int) -> str:
     if verdict == "no difference shown":
         if share is None or half is None:
             return verdict
-        low, high = _rounded(100 * (share - half), 100 * (share + half), by=100 * half)
+        low, high = _rounded(100 * (share - half), 100 * (share + half), by=100 * half, more=1)
         return f"{verdict} ({low} % to {high} %)"
     if share is None or half is None:
         difference = one.found.difference
@@ -181,12 +162,16 @@ def gain_words(gain: float) -> str:
     return f"{gain:.1f} x" if gain < 10 else f"{float(f'{gain:.2g}'):,.0f} x"
 
 
-def _rounded(*values: float, by: float) -> list[str]:
-    """Figures with the decimals of an interval's first digit."""
+def _rounded(*values: float, by: float, more: int = 0) -> list[str]:
+    """Figures with the decimals of an interval's first digit, and so many more."""
     if by < 1e-9:
         return [f"{value:,.4g}" for value in values]
-    digits = max(0, -math.floor(math.log10(by)))
-    return [f"{value + 0.0:,.{digits}f}" for value in values]
+    return _fixed(values, more - math.floor(math.log10(by)))
+
+
+def _fixed(values: Sequence[float], digits: int) -> list[str]:
+    texts = [f"{value:,.{min(max(digits, 0), 9)}f}" for value in values]
+    return [text if text.strip("-0.,") else text.lstrip("-") for text in texts]
 
 
 def _table(report: Report) -> list[str]:
@@ -213,45 +198,26 @@ def _table(report: Report) -> list[str]:
 
 def _numbers(a: float, b: float, difference: float, half: float | None) -> list[str]:
     """A line of the table, with two digits of the half-width."""
-    values = [a, b, difference, half]
     if not half:
-        return decimals(values)
-    digits = min(max(0, 1 - math.floor(math.log10(half))), 9)
-    return ["–" if value is None else f"{value + 0.0:,.{digits}f}" for value in values]
+        return decimals([a, b, difference, half])
+    return _rounded(a, b, difference, half, by=half, more=1)
 
 
 def _shown(report: Report) -> list[Compared]:
-    """The figure of the headline, and those that decide most questions, where they differ."""
+    """The figure of the headline, and those that decide most, where they differ."""
     found = report.found
-    names = {one.figure for one in found.figures if _decides(one.figure)} - {report.figure}
-    rest = [one for one in found.figures if one.figure in names and one.verdict != "identical"]
+    names = [name for name in found.shown if name != report.figure]
+    rest = [one for one in map(found.of, names) if one.verdict != "identical"]
     return [found.of(report.figure), *rest]
-
-
-def _decides(figure: str) -> bool:
-    kind, _, rest = figure.partition(".")
-    last = figure.rpartition(".")[2]
-    if not rest:
-        return figure in SHOWN
-    if kind == "pipeline":
-        return last in SHOWN and figure.count(".") == 2
-    return last == ("refused_share" if kind == "endpoint" else "utilisation")
 
 
 def _identical(report: Report) -> list[str]:
     """The deciding figures that are equal, and where the others are."""
     found = report.found
-    shown = {one.figure for one in _shown(report)}
-    same = [
-        printable(one.figure)
-        for one in found.figures
-        if one.verdict == "identical" and one.found and _decides(one.figure)
-    ]
-    lines = [f"identical: {', '.join(same)}"] if same else []
-    more = len(found.figures) - len(shown) - len([one for one in same if one not in shown])
-    if more:
-        lines.append(f"{counted(more, 'more figure')}: --format json, or csv")
-    return lines
+    same = [name for name in found.shown if found.of(name).verdict == "identical"]
+    lines = [f"identical: {', '.join(map(printable, same))}"] if same else []
+    more = len({one.figure for one in found.figures} - {*found.shown, report.figure})
+    return [*lines, f"{counted(more, 'more figure')}: --format json, or csv"] if more else lines
 
 
 def _of_outcomes(one: Outcomes) -> str:
@@ -276,12 +242,15 @@ def _only(name: str, figures: Sequence[str]) -> list[str]:
 def _meaning(report: Report) -> list[str]:
     if report.found.identical:
         return []
-    return [
-        f"Each interval holds the true difference in {percent(LEVEL)} of all comparisons, each for "
-        "itself:",
-        "of twenty figures without any difference one shows a difference on average. Percentages "
-        "are of A's mean.",
+    lines = [
+        f"±: the true difference is within it in {percent(LEVEL)} of comparisons, for each figure "
+        "by itself;",
+        "   of twenty figures without any difference one shows a difference on average.",
+        "%: of A's mean.",
     ]
+    if not report.found.independent:
+        lines.append("gain: so many times as many independent runs would give an equal interval.")
+    return lines
 
 
 # For programs
@@ -359,13 +328,47 @@ def _csv(found: Comparison) -> str:
     return csv_lines(lines)
 
 
-OUT_FILES = ("a.yaml", "b.yaml", "manifest.json", "comparison.json", "comparison.csv", "runs.csv")
+OUT_FILES: Final = (
+    "a.yaml",
+    "b.yaml",
+    "manifest.json",
+    "comparison.json",
+    "comparison.csv",
+    "runs.csv",
+)
 """The names of the files that ``--out`` writes."""
 
 
-def runs_csv(a: Iterable[Replication], b: Iterable[Replication]) -> str:
-    """Every run: a line for each, with the figures as ``cellspec run --format csv`` gives them."""
-    lines = [
-        {"scenario": name, **run.figures} for name, runs in (("A", a), ("B", b)) for run in runs
+def files_of_compare(
+    report: Report, a: Scenario, b: Scenario, made: Experiment, folder: Path
+) -> dict[str, str]:
+    """The text of each of `OUT_FILES`.
+
+    Args:
+        report: what is said.
+        a, b: the scenarios.
+        made: their runs.
+        folder: where the files will stand.
+    """
+    runs = [
+        {"scenario": name, **run.figures}
+        for name, all_runs in zip("AB", made.runs, strict=True)
+        for run in all_runs
     ]
-    return csv_lines(lines)
+    return {
+        "a.yaml": a.to_yaml(folder),
+        "b.yaml": b.to_yaml(folder),
+        "manifest.json": _manifest(report.found, made),
+        "comparison.json": render_compare(report, "json"),
+        "comparison.csv": render_compare(report, "csv"),
+        "runs.csv": csv_lines(runs),
+    }
+
+
+def _manifest(found: Comparison, made: Experiment) -> str:
+    inputs: dict[str, object] = {}
+    for letter, runs in zip("ab", made.runs, strict=True):
+        inputs[f"scenario_digest_{letter}"] = runs[0].figures["scenario_digest"]
+        inputs[f"first_seed_{letter}"] = runs[0].seed
+        inputs[f"fingerprint_{letter}"] = fingerprint_of(runs)
+    return manifest_text(intervals=True, **inputs, pairs=found.pairs, checked=found.checked)

@@ -58,11 +58,12 @@ def files_of_runs(
     return {
         "scenario.yaml": scenario.with_seed(made.runs[0].seed).to_yaml(folder),
         "manifest.json": manifest_text(
+            intervals=True,
             scenario_digest=str(first["scenario_digest"]),
             seed=made.runs[0].seed,
+            runs=len(made.runs),
             checked=bool(first["checked"]),
             fingerprint=made.fingerprint,
-            runs=len(made.runs),
         ),
         "result.json": render_runs(made, rule, "json"),
         "fingerprint.txt": made.fingerprint + "\n",

@@ -1,0 +1,209 @@
+"""``cellspec compare``: is one scenario better than another, and by how much?"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING, Any
+
+from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
+from sim.commands.loading import SCENARIO_HELP, add_set, load, say_remarks, scenario_file
+from sim.commands.options import DEFAULT_FIGURE, add_how_many, add_where, stopping
+from sim.terminal import note, say_cost
+
+if TYPE_CHECKING:
+    from sim.experiments.compared import Compared
+    from sim.experiments.experiment import Experiment
+    from sim.experiments.stopping import Stopping
+    from sim.output.compare import Report
+    from sim.scenario.scenario import Scenario
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    compare = commands.add_parser(
+        "compare",
+        help="run two scenarios with the same seeds, and say which is better, and how sure that is",
+        description="Run two scenarios, A and B, with the same seeds, and compare their figures "
+        "pair by pair: the difference with its interval (95 %), or that no difference is shown.",
+    )
+    compare.add_argument("a", metavar="A.yaml", help=SCENARIO_HELP)
+    compare.add_argument(
+        "b",
+        metavar="B.yaml",
+        nargs="?",
+        help="the other scenario; if it is left out, A with the values of --set-b",
+    )
+    add_set(compare)
+    for letter in "ab":
+        add_set(
+            compare,
+            f"--set-{letter}",
+            f"overrides_{letter}",
+            f"as --set, for scenario {letter.upper()} alone; it counts after --set; repeatable",
+        )
+    add_how_many(compare, "A's mean")
+    compare.add_argument(
+        "--independent",
+        action="store_true",
+        help="give B other seeds than A, from 1000000 on: nothing is common to the runs of a pair",
+    )
+    add_where(compare)
+    compare.add_argument(
+        "--format",
+        choices=("table", "json", "csv"),
+        default="table",
+        help="of stdout; the table shows the figures that decide most, json and csv all "
+        "(default: table)",
+    )
+    compare.add_argument(
+        "--out",
+        metavar="DIR",
+        help="also write a.yaml, b.yaml, manifest.json, comparison.json, comparison.csv and "
+        "runs.csv (every run) into this folder, each whole or not at all",
+    )
+    compare.set_defaults(command=_compare, prog=compare.prog)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from cellspec.errors import SpecError
+    from cellspec.files import check_apart, path_of, write_files
+    from sim.output.compare import OUT_FILES, files_of_compare, render_compare
+    from sim.targets import check_targets
+
+    rule = _rule(args)
+    if args.b is None and not (args.overrides_a or args.overrides_b):
+        raise SpecError(
+            f"{args.a}: expected a second scenario to compare it with, or --set-b FIELD=VALUE for "
+            "what differs in B"
+        )
+    given = args.a, args.a if args.b is None else args.b
+    files = [scenario_file(one) for one in given]
+    folder = None if args.out is None else path_of(args.out)
+    outputs = [] if folder is None else [folder / name for name in OUT_FILES]
+    for file in files:
+        check_targets(file, *outputs)
+    labels = [_label(one, sets) for one, (_, sets) in zip(given, _sets(args), strict=True)]
+    try:
+        a, b = (
+            load(file, {"--set": args.overrides, option: sets}, prog=args.prog)
+            for file, (option, sets) in zip(files, _sets(args), strict=True)
+        )
+        for scenario in (a, b):
+            check_apart(outputs, list(scenario.files().values()))
+        _say_remarks(files, [a, b])
+        report, made = _run(args, rule, labels, a, b)
+        text = render_compare(report, args.format)
+        contents = {} if folder is None else files_of_compare(report, a, b, made, folder)
+    except MemoryError:
+        return complain(f"error: {' or '.join(files)}: rows: no memory is left", BAD_INPUT)
+    code = FINE
+    if folder is not None:
+        try:
+            write_files(folder, contents)
+        except SpecError as error:
+            code = complain(f"error: {error}", BAD_INPUT)
+    # Even if the folder could not be written: the runs may have taken an hour.
+    put(text)
+    return code
+
+
+def _rule(args: argparse.Namespace) -> Stopping:
+    """When there are enough pairs; it takes two for an interval.
+
+    Raises:
+        SpecError: an option cannot be used.
+    """
+    from cellspec.errors import SpecError
+    from sim.experiments.compared import INDEPENDENT_SEED, PAIRS
+
+    rule = stopping(args, PAIRS)
+    assert rule is not None
+    most = INDEPENDENT_SEED if args.independent else None
+    for option, number in (("--replications", args.replications), ("--most", args.most)):
+        if number == 1:
+            raise SpecError(f"{option}: expected at least 2 pairs of runs, got 1")
+        if number is not None and most is not None and number > most:
+            raise SpecError(
+                f"{option}: expected at most {most:,} with --independent, got {number:,}: A would "
+                "come to the seeds of B"
+            )
+    return rule
+
+
+def _sets(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    """By scenario the option for it alone, and its texts."""
+    return [("--set-a", args.overrides_a), ("--set-b", args.overrides_b)]
+
+
+def _label(given: str, sets: list[str]) -> str:
+    """How a scenario is named: as it was given, with what is set in it alone."""
+    return ", ".join([given, *sets])
+
+
+def _say_remarks(files: list[str], scenarios: list[Scenario]) -> None:
+    """Remarks on both scenarios, as notes; what is said of both is said once."""
+    from sim.scenario.remarks import kept_seeds, remarks
+
+    seen: set[str] = set()
+    for file, scenario in zip(files, scenarios, strict=True):
+        runs = scenario.pipelines()
+        said = [[one for one in remarks(run) if one not in seen] for run in runs]
+        say_remarks(file, runs, said)
+        for kept in kept_seeds(scenario):
+            if kept not in seen:
+                note(f"note: {file}: {kept}")
+        seen.update(*said, kept_seeds(scenario))
+
+
+def _go_on(made: int) -> str:
+    again = "nothing is kept, and the same command begins again"
+    return f"{again}; --replications {made // 2} ends with as many" if made > 3 else again
+
+
+def _run(
+    args: argparse.Namespace, rule: Stopping, names: list[str], a: Scenario, b: Scenario
+) -> tuple[Report, Experiment]:
+    """Make the runs, with progress on a terminal, and compare them.
+
+    Args:
+        args: the command line.
+        rule: when there are enough pairs.
+        names: of the scenarios, as the user gave them.
+        a, b: the scenarios.
+
+    Raises:
+        SpecError, MissingExtraError, Violation: as of `sim.experiments.compared.compare`.
+    """
+    from sim.commands.progress import run_progress
+    from sim.experiments.compared import as_share, compare
+    from sim.experiments.stopping import Precision
+    from sim.output.compare import Report, percent
+
+    figure = args.figure or DEFAULT_FIGURE
+
+    def say(so_far: Compared) -> None:
+        reached = as_share(so_far).relative
+        if reached is not None:
+            progress.say(f"± {percent(reached)} of A's mean")
+
+    start = time.perf_counter()
+    with run_progress(2 * rule.next_size(0), go_on=_go_on) as progress:
+        found, made = compare(
+            a,
+            b,
+            rule,
+            figure=figure,
+            independent=args.independent,
+            jobs=args.jobs,
+            cluster=args.backend,
+            checked=args.checked,
+            files=names,
+            on_run=progress.done,
+            on_look=say,
+        )
+    say_cost("runs", 2 * found.pairs, time.perf_counter() - start)
+    wished = rule if isinstance(rule, Precision) else None
+    return Report(found, names[0], names[1], figure, wished), made
