@@ -113,6 +113,7 @@ NOT_RUN = {
     "make explore": IN_CI,
     "make odd": MINUTES,
     "make restores": MINUTES,
+    "make record": "it takes minutes, and writes recordings; tests/sim judges those that are there",
     "make recompute": "it takes minutes; `.ci/run` runs a fifth of it",
     "make theory": "it takes minutes; `make test` runs the short cases",
     "make differential": "it takes minutes; `make test` compares 80",

@@ -88,17 +88,19 @@ def _calibrate(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.errors import SpecError
-    from cellspec.files import path_of, write_files
+    from cellspec.files import check_apart, path_of, write_files
     from sim.experiments.calibration.calibration import calibrate
     from sim.experiments.calibration.from_log import LogOptions, read_record
     from sim.experiments.calibration.from_trace import read_trace
-    from sim.experiments.calibration.prediction import predict, scenario_of
+    from sim.experiments.calibration.prediction import predict, scenario_of, sized
     from sim.output.calibrate import render
     from sim.targets import check_targets
 
     options = LogOptions.of(args.column_by, args.column, args.fields)
     if args.out is not None:
         check_targets(args.record, args.out)
+        read = [*args.against, *([args.pipeline] if args.pipeline else [])]
+        check_apart([path_of(args.out)], list(map(Path, read)))
     record = read_record(args.record, args.kind, options)
     pipeline, folder = None, Path()
     if args.pipeline is not None:
@@ -120,10 +122,9 @@ def _calibrate(args: argparse.Namespace) -> int:
         if args.out is not None:
             text = scenario.to_yaml(path_of(args.out).parent)
         runs: Any = {"runs": args.replications, "jobs": args.jobs}
-        predictions[name] = record, predict(made, folder, **runs)
-        for path, other in others.items():
+        for path, other in {args.record: None, **others}.items():
             found = predict(made, folder, against=other, **runs)
-            predictions[Path(path).name] = other, found
+            predictions[Path(path).name] = sized(made, other), found
     put(render(made, name, predictions, args.format))
     if text is not None:
         target = path_of(args.out)

@@ -17,8 +17,8 @@ from sim.results import tidy
 
 __all__ = ["Predictions", "render"]
 
-Predictions = Mapping[str, tuple[Record, Sequence[Predicted]]]
-"""By file, the record that is held against, and the figures."""
+Predictions = Mapping[str, tuple[Mapping[str, Any], Sequence[Predicted]]]
+"""By file of a record, the scenario that predicts it, as plain data, and the figures."""
 
 
 def render(made: Calibration, source: str, predictions: Predictions, form: str) -> str:
@@ -43,8 +43,8 @@ def render(made: Calibration, source: str, predictions: Predictions, form: str) 
         *_sentences("not fitted:", made.record.left_out),
         *_sentences("to know:", made.remarks),
     ]
-    for file, (record, figures) in predictions.items():
-        parts += ["", *_prediction(file, record, figures)]
+    for file, (scenario, figures) in predictions.items():
+        parts += ["", *_prediction(file, scenario, figures)]
     return "".join(f"{line.rstrip()}\n" for line in parts)
 
 
@@ -195,12 +195,13 @@ def _sentences(head: str, sentences: Iterable[str]) -> list[str]:
 # What it predicts
 
 
-def _prediction(file: str, record: Record, figures: Sequence[Predicted]) -> list[str]:
+def _prediction(file: str, data: Mapping[str, Any], figures: Sequence[Predicted]) -> list[str]:
     limits = ", ".join(
-        f"{counted(count, 'call')} of {printable(name)} at once"
-        for name, count in record.scenario["limits"].get("resources", {}).items()
+        f"{counted(limit, 'call')} of {printable(name)} at once"
+        for name, limit in data["limits"].get("resources", {}).items()
+        if isinstance(limit, int)
     )
-    size = counted(record.scenario["rows"], "row") + (f", {limits}" if limits else "")
+    size = counted(data["rows"], "row") + (f", {limits}" if limits else "")
     if not figures:
         return [f"predicted for {printable(file)} ({size}): nothing; it has no times to compare"]
     runs = figures[0].predicted.runs
@@ -278,8 +279,8 @@ def _data(made: Calibration, source: str, predictions: Predictions) -> dict[str,
         "predictions": [
             {
                 "record": file,
-                "rows": other.scenario["rows"],
-                "limits": other.scenario["limits"],
+                "rows": other["rows"],
+                "limits": other["limits"],
                 "figures": list(map(_figure_data, figures)),
             }
             for file, (other, figures) in predictions.items()

@@ -115,6 +115,8 @@ def calibrate(record: Record, source: str, pipeline: Scenario | None = None) -> 
     made.places.update(_places(made, pipeline))
     _fill(made)
     remarks += _remarks(made)
+    if made.piped:
+        record.lacks[:] = [text for text in record.lacks if "--pipeline" not in text]
     return made
 
 

@@ -28,7 +28,7 @@ from sim.scenario.messages import faults_of, place_words
 from sim.scenario.scenario import Scenario
 from sim.simulation import simulate
 
-__all__ = ["Predicted", "predict", "scenario_of"]
+__all__ = ["Predicted", "predict", "scenario_of", "sized"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,15 @@ def scenario_of(data: Mapping[str, Any], folder: Path) -> Scenario:
         raise FaultsError([f"the fitted scenario: {line}" for line in lines]) from None
 
 
+def sized(made: Calibration, against: Record | None) -> dict[str, Any]:
+    """The scenario of a prediction, as plain data; see `predict`.
+
+    Raises:
+        SpecError: the other run has other columns.
+    """
+    return made.scenario if against is None else resized(made.scenario, against)
+
+
 def predict(
     made: Calibration,
     folder: Path,
@@ -106,8 +115,7 @@ def predict(
     """
     import numpy as np
 
-    record = against or made.record
-    data = made.scenario if against is None else resized(made.scenario, against)
+    record, data = against or made.record, sized(made, against)
     served = bool(made.overhead.start_s or made.overhead.end_s) and not made.overhead.exact
     scenario = scenario_of(data, folder)
     tasks = [_Task(scenario, seed, made.places, served) for seed in range(runs)]
@@ -121,7 +129,8 @@ def predict(
     same_size = whole and scenario.rows == record.scenario["rows"]
     for name, value in _recorded(record, made, same_size=same_size):
         mean, spread = (_values(part, name) for part in (found[:runs], found[runs:]))
-        if mean and spread:
+        # A column that takes no time has nothing to predict.
+        if mean and spread and (value or any(mean)):
             predicted.append(_predicted(name, value, mean, spread))
     return predicted
 

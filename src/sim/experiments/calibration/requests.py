@@ -284,6 +284,8 @@ def csv_requests(
     """
     roles: dict[str, str] | None = None
     for where, row in rows:
+        if None in row or None in row.values():
+            raise SpecError(f"{where}: expected as many values as the first line has names")
         if roles is None:
             roles = _roles(where, list(row), given)
         start_s = _timed(where, row, roles, "start")

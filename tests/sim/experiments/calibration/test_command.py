@@ -1,0 +1,88 @@
+"""``cellspec calibrate``: its output, its files, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cellspec.exit_codes import BAD_INPUT, FINE
+from sim.cli import main
+from sim.scenario.loader import load_scenario
+from tests.sim.experiments.calibration.recording import FOLDER, path_of
+
+RECORD = str(path_of(150, 8))
+LOG = str(FOLDER / "otel-openai.jsonl.gz")
+
+
+def test_the_scenario_that_it_writes_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "fitted.yaml"
+    assert main(["calibrate", RECORD, "--out", str(out), "--replications", "2"]) == FINE
+    assert main(["run", str(out), "--set", "rows=20"]) == FINE
+    assert "20 rows × 4 columns" in capsys.readouterr().out
+    scenario = load_scenario(out)
+    assert scenario.limits.measured_at == {"model": 8}
+    assert scenario.source.startswith("cellspec calibrate datadesigner-150-rows-8-calls.jsonl.gz")
+
+
+def test_json_and_table_say_the_same_and_jobs_change_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printed = []
+    for more in (["--format", "json"], ["--format", "json", "--jobs", "2"], []):
+        assert main(["calibrate", LOG, "--column-by", "parent", "--replications", "2", *more]) == 0
+        printed.append(capsys.readouterr().out)
+    one, other, table = printed
+    assert one == other
+    data = json.loads(one)
+    assert data["kind"] == "opentelemetry"
+    assert [item["column"] for item in data["columns"]] == ["draft", "judge"]
+    assert data["columns"][1]["seconds"]["model"] == data["scenario"]["columns"][1]["latency"]
+    assert data["lacks"]
+    assert all(text in table for text in data["lacks"])
+    (prediction,) = data["predictions"]
+    figure = prediction["figures"][0]
+    assert figure["figure"] == "draft call_s"
+    assert f"{figure['recorded']:.4f}" in table
+    assert figure["error"] == pytest.approx(figure["predicted"] / figure["recorded"] - 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nope.jsonl"], "nope.jsonl: cannot be read: No such file"),
+        (["simulations/text_to_sql.yaml"], "expected a trace, a log of LiteLLM"),
+        ([RECORD, "--column", "a"], "a trace names its columns"),
+        ([LOG, "--column", "a", "--column-by", "b"], "leave --column-by out"),
+        ([LOG, "--field", "begin=x"], "no role 'begin'"),
+        ([LOG, "--field", "x"], "expected ROLE=NAME"),
+        ([LOG, "--column-by", "nam"], "did you mean 'name'?"),
+        ([LOG, "--against", RECORD], "expected a run of the columns"),
+        ([LOG, "--pipeline", "nope"], "no example is called 'nope'"),
+        ([LOG, "--pipeline", "text_to_sql"], "no column and no resource named"),
+        ([LOG, "--from", "csv"], "no request in it: expected a CSV file"),
+        ([RECORD, "--out", RECORD], "it is what is read"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_it_cannot_use_is_refused_in_one_line(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", *arguments, "--replications", "2"]) == BAD_INPUT
+    printed = capsys.readouterr()
+    assert expected in printed.err
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_tokens_alone_write_no_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, out = tmp_path / "log.csv", tmp_path / "out.yaml"
+    log.write_text("ContextTokens,GeneratedTokens\n" + "100,10\n250,25\n" * 10)
+    assert main(["calibrate", str(log), "--out", str(out)]) == BAD_INPUT
+    assert "--pipeline SCENARIO.yaml" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["calibrate", str(log)]) == FINE
+    assert "only its tokens are fitted" in capsys.readouterr().out
