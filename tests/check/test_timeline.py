@@ -266,6 +266,21 @@ def test_rows_that_were_claimed_count_as_complete_after_a_resume() -> None:
     assert rows == [(0, 0), (0, 1), (1_000_000, 1), (2_000_000, 2)]
 
 
+def test_a_row_that_its_last_answer_rejects_is_dropped_and_not_complete() -> None:
+    found = picture(
+        HEADER,
+        [
+            Event(1, 0.0, "crash"),
+            Event(2, 0.0, "resume", claim={"a": 3, "v": 3, "c": 1}),
+            Event(3, 1.0, "start", "c", 1),
+            Event(4, 2.0, "complete", "c", 1, rejected=((1, 2),)),
+            Event(5, 2.0, "drop", "c", 1, cause="filtered"),
+        ],
+    )
+    rows = [e["args"] for e in of_phase(found, "C") if e["name"] == "rows"]
+    assert rows[-1] == {"complete": 1, "dropped": 1, "in progress": 0}
+
+
 def test_a_row_is_in_progress_from_the_first_start_that_takes_a_resource_to_its_end() -> None:
     found = picture(
         HEADER,

@@ -427,9 +427,14 @@ class ChromeWriter:
         self._instant(event, _EVENTS_TID)
 
     def _forget(self, row: int) -> None:
-        """A row is dropped: calls of it may still end, and do not make it complete."""
-        self._dropped.add(row)
+        """A row is dropped: calls of it may still end, and do not make it complete.
+
+        It was complete if its last cell has ended by an answer that rejects it.
+        """
         self._grow(row)
+        if not self._open[row] and row not in self._dropped:
+            self._complete -= 1
+        self._dropped.add(row)
         self._open[row] = 0
         self._in_progress -= self._begun[row] == _STARTED
         self._begun[row] = _OVER

@@ -150,7 +150,6 @@ class RunRecorder:
         self.complete, self.dropped, self.in_progress = Steps(), Steps(), Steps()
         self.checkpoints, self.crashes = Thinned(), Thinned()
         self._calls = self._events = 0
-        self._first_s = 0.0
         self._picture = ChromeWriter(header, self._draw)
 
     @property
@@ -210,12 +209,17 @@ class RunRecorder:
             self.complete.set(at_s, rows["complete"])
             self.dropped.set(at_s, rows["dropped"])
             self.in_progress.set(at_s, rows["in progress"])
-        elif (
-            phase == "i"
-            and picture["cat"] == "crash"
-            and picture["args"].get("reason") != "start_from"
-        ):
-            self.crashes.add(picture["ts"] / _SECOND_US)
+        elif phase == "i" and picture["cat"] == "crash":
+            if picture["args"].get("reason") == "start_from":
+                self._forget()
+            else:
+                self.crashes.add(picture["ts"] / _SECOND_US)
+
+    def _forget(self) -> None:
+        """The process before the run is over, which made the checkpoint that it starts from."""
+        self._calls, self.checkpoints = 0, Thinned()
+        for resource in self.resources:
+            resource.calls, resource.lanes = [], 0
 
     def _slice(self, picture: dict[str, Any]) -> None:
         start_s = picture["ts"] / _SECOND_US

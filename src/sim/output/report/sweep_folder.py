@@ -140,7 +140,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
     if not isinstance(found, dict) or "sweep" not in found:
-        raise SpecError(f"{path}: is no manifest of a sweep, as `cellspec sweep` writes it")
+        scenario = folder / "scenario.yaml"
+        hint = (
+            f"it is that of a run, which `cellspec run {scenario} --report FILE.html` draws"
+            if scenario.is_file()
+            else "as `cellspec sweep` writes it"
+        )
+        raise SpecError(f"{path}: is no manifest of a sweep; {hint}")
     return found
 
 

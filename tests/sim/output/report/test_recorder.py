@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from sim.commands.reporting import recorders
 from sim.examples import example_path
 from sim.output.report.recorder import MOST_CALLS, NO_RESOURCE, RunRecorder
+from sim.output.report.run_page import run_page
 from sim.output.report.series import BINS, MOST_CHANGES, MOST_MARKS, Bins, Steps, Thinned
 from sim.results import Result
 from sim.results_together import result_of
 from sim.scenario.loader import load_scenario
 from sim.simulation import simulate
+from tests.recompute.scenarios import draw
 
 CASES: dict[str, tuple[str, dict[str, str]]] = {
     "crashes": ("text_to_sql", {"rows": "300", "crashes": "[{at_time_s: 700}]"}),
@@ -127,6 +129,38 @@ def test_pipelines_beside_each_other_have_a_record_each(tmp_path: Path) -> None:
         assert (endpoint.sent, record.complete.value) == (item.sent, result.rows_delivered)
         mean = endpoint.inside.mean(result.makespan_s)
         assert mean == pytest.approx(item.mean_in_flight)
+
+
+# What random scenarios hold: ranges and barriers at endpoints, calls that take several places,
+# throttles, filters, row groups. 56 starts from a checkpoint; 126 filters rows in their last cell.
+NUMBERS = (*range(22), 56, 126)
+
+
+def test_a_record_of_a_random_scenario_agrees_with_its_figures(tmp_path: Path) -> None:
+    path = tmp_path / "random.yaml"
+    endpoints = 0
+    for number in NUMBERS:
+        path.write_text(yaml.safe_dump(draw(3, number), sort_keys=False), encoding="utf-8")
+        ((result, record),) = recorded(path, {})
+        busy = {item.resource or NO_RESOURCE: item.busy_s for item in result.by_resource}
+        for resource in record.resources:
+            assert resource.busy_s == pytest.approx(busy.get(resource.name, 0.0), abs=1e-3), number
+        assert record.calls == result.calls, number
+        assert record.complete.value == result.rows_delivered, number
+        assert record.dropped.value == result.rows_dropped, number
+        counts = (record.checkpoints.count, record.crashes.count)
+        assert counts == (result.checkpoints, result.crashes), number
+        for item in result.by_endpoint:
+            endpoints += 1
+            endpoint = record.endpoints[item.endpoint]
+            assert (endpoint.sent, endpoint.refused) == (item.sent, item.refused), number
+            mean = endpoint.inside.mean(result.makespan_s)
+            assert mean == pytest.approx(item.mean_in_flight), number
+            if endpoint.limit is not None:
+                limit = endpoint.limit.mean(result.makespan_s)
+                assert limit == pytest.approx(item.mean_limit), number
+        assert run_page(result, [record]).endswith("</html>\n")
+    assert endpoints > 3
 
 
 # Memory

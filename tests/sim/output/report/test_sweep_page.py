@@ -271,6 +271,12 @@ def test_a_folder_without_a_sweep_and_a_page_in_place_of_its_source_are_refused(
         assert says in printed
         assert printed.count("\n") == 1
     assert (out / "summary.csv").read_bytes() == before
+    run = tmp_path / "run"
+    assert main(["run", "text_to_sql", "--set", "rows=5", "--out", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["report", str(run)]) == 2
+    said = f"it is that of a run, which `cellspec run {run / 'scenario.yaml'} --report FILE.html`"
+    assert said in capsys.readouterr().err
     (tmp_path / "manifest.json").write_text(json.dumps({"sweep": {}}), encoding="utf-8")
     assert main(["report", str(tmp_path)]) == 2
     assert "has no summary.csv; run `cellspec sweep` to its end" in capsys.readouterr().err
