@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import BAD_INPUT, FINE, VIOLATED, complain, put
-from cellspec.text import be, counted
+from cellspec.text import be, counted, listed_names
 from sim.arguments import shard
 from sim.commands.loading import memory
 from sim.commands.options import DEFAULT_FIGURE, add_where
@@ -127,6 +127,8 @@ def _run(args: argparse.Namespace) -> int:
     sweep = load_sweep(_file(args.sweep), memory=memory())
     if sweep.repeated:
         note(f"note: {args.sweep}: {_repeated(sweep.repeated)}")
+    if sweep.narrowed:
+        note(f"note: {args.sweep}: {_narrowed(sweep.narrowed)}")
     manifest = manifest_of(sweep, checked=args.checked)
     if args.dry_run:
         return _show_points(args, sweep, manifest)
@@ -180,6 +182,14 @@ def _again(args: argparse.Namespace) -> str:
 def _repeated(count: int) -> str:
     draws = counted(count, "draw")
     return f"random: {draws} gave a point that was drawn before, and {be(count)} left out"
+
+
+def _narrowed(narrowed: Mapping[int, Sequence[str]]) -> str:
+    names = list(dict.fromkeys(name for columns in narrowed.values() for name in columns))
+    return (
+        f"barrier_scope: in {counted(len(narrowed), 'point')} a batch is read at a time by "
+        f"{listed_names(names)}, and not all rows as declared: the result may be another one"
+    )
 
 
 def _show_points(args: argparse.Namespace, sweep: Sweep, manifest: Mapping[str, Any]) -> int:

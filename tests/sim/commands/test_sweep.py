@@ -68,6 +68,24 @@ def test_a_sweep_makes_what_is_missing_and_no_more(tmp_path: Path, run: Run) -> 
     assert lines_of(out) == 32
 
 
+def test_points_whose_scope_changes_the_result_are_said(tmp_path: Path, run: Run) -> None:
+    scopes = {"barrier_scope": ["declared", "batch"], "policy": ["fifo", "row-first"]}
+    barrier = {"name": "search", "traits": ["BARRIER"], "dependencies": ["text"]}
+    text = {"name": "text", "traits": ["START", "CELL_BY_CELL"]}
+    limits = {"workers": 2}
+    data = {"name": "s", "rows": 20, "batch_size": 5, "columns": [text, barrier], "limits": limits}
+    (tmp_path / "s.yaml").write_text(json.dumps(data), encoding="utf-8")
+    sweep = tmp_path / "sweep.yaml"
+    spec = {"scenario": "./s.yaml", "grid": scopes, "replications": 1}
+    sweep.write_text(json.dumps(spec), encoding="utf-8")
+    code, _, err = run(sweep, "--dry-run")
+    assert code == 0
+    assert err == (
+        f"note: {sweep}: barrier_scope: in 2 points a batch is read at a time by 'search', and not "
+        "all rows as declared: the result may be another one\n"
+    )
+
+
 def test_a_run_has_the_figures_that_the_command_run_prints(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ from sim.examples import example_path, is_path
 from sim.experiments.replication import packed
 from sim.experiments.sweep.spec import RangeSpec, SweepSpec, load_spec, spec_of
 from sim.scenario.loader import ScenarioFile
+from sim.scenario.remarks import scope_changes_result
 from sim.scenario.words import given_words
 from sim.scenario.yaml_text import dump_yaml
 
@@ -67,6 +68,7 @@ class Sweep:
         scenarios: by digest, the scenario of a point, as `sim.experiments.replication.Task` takes
             it.
         repeated: random draws that gave a point which was there.
+        narrowed: by number of a point, the columns whose result batch scope changes there.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class Sweep:
     points: tuple[Point, ...]
     scenarios: Mapping[str, bytes]
     repeated: int
+    narrowed: Mapping[int, tuple[str, ...]]
 
 
 def value_words(value: Any) -> str:
@@ -107,6 +110,7 @@ def load_sweep(given: str | Path | Mapping[str, Any], *, memory: int | None = No
     fixed = {name: dump_yaml(value) for name, value in spec.fixed.items()}
     points: list[Point] = []
     scenarios: dict[str, bytes] = {}
+    narrowed: dict[int, tuple[str, ...]] = {}
     every, repeated = _fields(spec)
     name = str(file.document.data.get("name", ""))
     for number, fields in enumerate(every):
@@ -121,10 +125,13 @@ def load_sweep(given: str | Path | Mapping[str, Any], *, memory: int | None = No
             continue
         name = scenario.name
         points.append(Point(number, fields, digest))
+        if columns := scope_changes_result(scenario):
+            narrowed[number] = columns
     if not scenarios:
         first = points[0]
         raise SpecError(f"{path}: no point can be run; point 0 ({first.words()}): {first.error}")
-    return Sweep(path, spec, name, _identity(file, spec), tuple(points), scenarios, repeated)
+    identity = _identity(file, spec)
+    return Sweep(path, spec, name, identity, tuple(points), scenarios, repeated, narrowed)
 
 
 def _one_line(error: SpecError) -> str:
