@@ -30,6 +30,7 @@ ROOMS = (
         "cellspec.exit_codes",
         "cellspec.faults",
         "cellspec.plain_yaml",
+        "cellspec.clusters",
         "cellspec.parallel",
     ),
     ("cellspec.graph",),

@@ -1,4 +1,4 @@
-"""Work in other processes, or on other machines: joblib does it.
+"""Work in other processes, by joblib, or on a cluster.
 
 Work comes in parts, each a function of its item alone. So the results are the same for any number
 of processes.
@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
+from cellspec.clusters import on_cluster
 from cellspec.errors import MissingExtraError
 
 __all__ = ["CLUSTERS", "in_parallel"]
@@ -36,21 +37,24 @@ def in_parallel(
         items: what the parts work on; there may be no end of them, and each is taken when a
             process is about to be free.
         jobs: parts at once.
-        cluster: one of `CLUSTERS`. A Dask client must be connected, or Ray started, before.
+        cluster: one of `CLUSTERS`; `cellspec.clusters` says which cluster is taken.
         ordered: results in the order of the items; else each as soon as it is there.
 
     Raises:
         MissingExtraError: joblib, or the cluster's package, is not installed.
+        SpecError: the cluster does not answer.
     """
     if jobs == 1 and cluster == "loky":
         yield from map(part, items)
+        return
+    if cluster != "loky":
+        yield from on_cluster(part, items, jobs=jobs, cluster=cluster, ordered=ordered)
         return
     try:
         import joblib
     except ImportError:
         raise MissingExtraError("running several jobs", "parallel") from None
-    _register(cluster)
-    with joblib.parallel_config(backend=cluster):
+    with joblib.parallel_config(backend="loky"):
         parts: Any = joblib.Parallel(
             n_jobs=jobs,
             return_as="generator" if ordered else "generator_unordered",
@@ -66,21 +70,3 @@ def in_parallel(
                 # That parts under way are not wanted any more is how every search ends.
                 warnings.simplefilter("ignore")
                 running.close()
-
-
-def _register(cluster: str) -> None:
-    if cluster == "ray":
-        try:
-            from ray.util.joblib import register_ray
-        except ImportError:
-            raise MissingExtraError("a Ray cluster", "ray") from None
-        register_ray()
-    elif cluster == "dask":
-        try:
-            from distributed import Client, default_client
-        except ImportError:
-            raise MissingExtraError("a Dask cluster", "dask") from None
-        try:
-            default_client()
-        except ValueError:
-            Client(dashboard_address=None)

@@ -38,7 +38,7 @@ def sweep_file(folder: Path, rows: int) -> Path:
     """The file of the sweep: 100 points, each a run of so many rows with 20 seeds."""
     spec = {
         "scenario": "text_to_sql",
-        "set": {"rows": rows, "crashes": [{"random": {"mean_s": 2 * rows}}]},
+        "set": {"rows": rows, "crashes": [{"random": {"mean_s": 20 * rows}}]},
         "replications": SEEDS,
         "grid": {
             "limits.resources.nvidia-text": [2, 3, 4, 6, 8, 12, 16, 24, 32, 64],

@@ -1,0 +1,177 @@
+"""Work on a cluster of the user's, by Dask or by Ray: one task is one item.
+
+*Dask.* A client that is connected is taken, or else the scheduler that ``DASK_SCHEDULER_ADDRESS``
+names. *Ray.* A connection that is there is taken, or else the cluster that ``RAY_ADDRESS`` names.
+Without any of them a cluster starts on this machine, with a worker for each job, and ends with this
+process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from cellspec.errors import MissingExtraError, SpecError
+
+__all__ = ["on_cluster"]
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+UNDER_WAY = 2
+"""Tasks for each job: while one runs, the next is on its way."""
+
+
+def on_cluster(
+    part: Callable[[A], T], items: Iterable[A], *, jobs: int, cluster: str, ordered: bool = True
+) -> Generator[T, None, None]:
+    """The results of ``part(item)`` for each item, each a task of its own.
+
+    Args:
+        part, items, ordered: as of `cellspec.parallel.in_parallel`.
+        jobs: about so many tasks run at once, as far as the cluster has workers.
+        cluster: dask or ray.
+
+    Raises:
+        MissingExtraError: the cluster's package is not installed.
+        SpecError: the cluster does not answer.
+    """
+    link: _Link = {"dask": _Dask, "ray": _Ray}[cluster](part, jobs)
+    rest = iter(items)
+    under_way = deque(map(link.submit, islice(rest, UNDER_WAY * jobs)))
+    try:
+        while under_way:
+            if ordered:
+                done = under_way.popleft()
+            else:
+                done = link.first_done(under_way)
+                under_way.remove(done)
+            result = link.result(done)
+            # The workers have something to do while the result is looked at.
+            under_way.extend(map(link.submit, islice(rest, 1)))
+            yield result
+    finally:
+        for task in under_way:
+            link.cancel(task)
+
+
+class _Link(ABC):
+    """A connection to a cluster.
+
+    Args:
+        part: the function of each task.
+        jobs: workers of a cluster that is started here.
+    """
+
+    @abstractmethod
+    def __init__(self, part: Callable[[Any], Any], jobs: int) -> None: ...
+
+    @abstractmethod
+    def submit(self, item: object) -> Any:
+        """Begin a task, and return it."""
+
+    @abstractmethod
+    def first_done(self, tasks: Sequence[Any]) -> Any:
+        """One of some tasks that is done; it waits for one."""
+
+    @abstractmethod
+    def result(self, task: Any) -> Any:
+        """The result of a task, or the exception that its function raised."""
+
+    @abstractmethod
+    def cancel(self, task: Any) -> None:
+        """Give up a task."""
+
+
+class _Dask(_Link):
+    """A Dask client."""
+
+    def __init__(self, part: Callable[[Any], Any], jobs: int) -> None:
+        try:
+            import distributed
+        except ImportError:
+            raise MissingExtraError("a Dask cluster", "dask") from None
+        self._part, self._api = part, distributed
+        try:
+            self._client = distributed.default_client()
+        except ValueError:
+            self._client = self._connected(jobs)
+
+    def _connected(self, jobs: int) -> Any:
+        from dask import config
+
+        if not config.get("scheduler-address", None):
+            return self._api.Client(
+                n_workers=jobs,
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+        try:
+            return self._api.Client()
+        except (OSError, ValueError) as error:
+            address = config.get("scheduler-address")
+            raise SpecError(f"no Dask scheduler answers at {address}: {error}") from None
+
+    def submit(self, item: object) -> Any:
+        # Two tasks with equal arguments are two tasks.
+        return self._client.submit(self._part, item, pure=False)
+
+    def first_done(self, tasks: Sequence[Any]) -> Any:
+        done, _ = self._api.wait(list(tasks), return_when="FIRST_COMPLETED")
+        return next(task for task in tasks if task in done)
+
+    def result(self, task: Any) -> Any:
+        return task.result()
+
+    def cancel(self, task: Any) -> None:
+        task.cancel()
+
+
+class _Ray(_Link):
+    """A connection to Ray."""
+
+    def __init__(self, part: Callable[[Any], Any], jobs: int) -> None:
+        # Ray reads these when it is imported.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if not os.environ.get("RAY_ADDRESS"):
+            # Keeps Ray on the loopback; elsewhere than on Linux this is the default.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        try:
+            import ray
+        except ImportError:
+            raise MissingExtraError("a Ray cluster", "ray") from None
+        self._ray = ray
+        if not ray.is_initialized():
+            local = {"num_cpus": jobs, "num_gpus": 0, "include_dashboard": False}
+            try:
+                ray.init(
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **({} if os.environ.get("RAY_ADDRESS") else {"address": "local", **local}),
+                )
+            except Exception as error:
+                why = (str(error).splitlines() or [type(error).__name__])[0]
+                raise SpecError(f"Ray does not start: {why}") from None
+        self._part = ray.remote(num_cpus=1)(part)
+
+    def submit(self, item: object) -> Any:
+        return self._part.remote(item)
+
+    def first_done(self, tasks: Sequence[Any]) -> Any:
+        return self._ray.wait(list(tasks), num_returns=1)[0][0]
+
+    def result(self, task: Any) -> Any:
+        try:
+            return self._ray.get(task)
+        except self._ray.exceptions.RayTaskError as error:
+            # As it was raised; Ray's own text is a traceback of the worker.
+            raise error.cause from None
+
+    def cancel(self, task: Any) -> None:
+        self._ray.cancel(task)

@@ -1,0 +1,104 @@
+"""A sweep of 100 points × 20 seeds on a local Dask and a local Ray cluster: the same bytes."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sim.experiments.sweep.campaign import POINTS, SEEDS, derived, lines, sweep_file
+
+ROWS = 20
+
+
+def each(name: str, package: str) -> Any:
+    absent = importlib.util.find_spec(package) is None
+    marks = [
+        getattr(pytest.mark, name),
+        pytest.mark.skipif(absent, reason=f"needs the extra cellspec[{name}], which is absent"),
+    ]
+    return pytest.param(name, marks=marks)
+
+
+on_each = pytest.mark.parametrize("cluster", [each("dask", "distributed"), each("ray", "ray")])
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sweep_file(tmp_path_factory.mktemp("sweep"), ROWS)
+
+
+@pytest.fixture(scope="module")
+def straight(file: Path) -> dict[str, bytes]:
+    """The files of the sweep, made in one process on this machine."""
+    swept(file, file.parent / "straight")
+    return derived(file.parent / "straight")
+
+
+def swept(file: Path, out: Path, *options: str) -> None:
+    command = [sys.executable, "-m", "sim", "sweep", str(file), "--out", str(out), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+
+
+@on_each
+def test_a_sweep_on_a_cluster_gives_the_bytes_of_one_on_this_machine(
+    cluster: str, file: Path, straight: dict[str, bytes], tmp_path: Path
+) -> None:
+    swept(file, tmp_path / "out", "--backend", cluster, "--jobs", "2")
+    assert lines(tmp_path / "out") == POINTS * SEEDS
+    assert derived(tmp_path / "out") == straight
+
+
+PARTS = """
+import itertools, sys
+from cellspec.errors import SpecError
+from cellspec.parallel import in_parallel
+
+def squared(number):
+    if number == 7:
+        raise SpecError("seven")
+    return number * number
+
+if __name__ == "__main__":
+    where = {"jobs": 2, "cluster": sys.argv[1]}
+    assert list(in_parallel(squared, range(6), **where)) == [0, 1, 4, 9, 16, 25]
+    assert sorted(in_parallel(squared, range(6), ordered=False, **where)) == [0, 1, 4, 9, 16, 25]
+    endless = in_parallel(squared, itertools.count(8), **where)
+    assert [next(endless) for _ in range(3)] == [64, 81, 100]
+    endless.close()
+    try:
+        list(in_parallel(squared, [1, 7], **where))
+    except SpecError as error:
+        print(repr(error))
+"""
+
+
+@on_each
+def test_parts_on_a_cluster_are_as_in_this_process(cluster: str, tmp_path: Path) -> None:
+    program = tmp_path / "parts.py"
+    program.write_text(PARTS)
+    done = subprocess.run(
+        [sys.executable, str(program), cluster], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout) == (0, "SpecError('seven')\n"), done.stderr
+
+
+@pytest.mark.parametrize("cluster", [each("dask", "distributed")])
+def test_a_cluster_that_does_not_answer_is_said_in_one_line(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "parts.py"
+    program.write_text(PARTS)
+    # Ray tries for minutes, and says then why it ends.
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9")
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")
+    done = subprocess.run(
+        [sys.executable, str(program), cluster], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert "SpecError: no Dask scheduler answers at tcp://127.0.0.1:9: " in done.stderr
