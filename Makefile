@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute record restores sweeps theory differential validation experiments clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute record restores sweeps theory differential validation coverage experiments clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -88,6 +88,10 @@ validation: $(READY)
 # The barrier options A to D on real pipelines: writes plans/barrier-checkpointing.md; minutes.
 experiments: $(READY)
 	$(BIN)/python -m simulations.barriers
+
+# How often intervals hold what is known: writes simulations/coverage.md; half an hour.
+coverage: $(READY)
+	$(BIN)/python -m tests.coverage --write
 
 # Restores of random runs, from claims of any rows, against the law by definition; ten minutes.
 restores: $(READY)

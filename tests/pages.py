@@ -119,6 +119,7 @@ NOT_RUN = {
     "make differential": "it takes minutes; `make test` compares 80",
     "make validation": "it writes pages; tests/theory compares them",
     "make experiments": "it takes minutes; tests/barriers repeats some of its runs",
+    "make coverage": MINUTES,
     "make test-browser": "`make test` runs these tests where Chromium is installed",
     "make test-clusters": IN_CI,
     "make test-datadesigner": IN_CI,
