@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import FINE, put
 from sim.arguments import count, override, share
-from sim.commands.loading import add_scenario, load, scenario_file
+from sim.commands.loading import add_scenario, load, say_remarks, scenario_file
 from sim.commands.options import add_where
+from sim.terminal import note
 
 if TYPE_CHECKING:
     from sim.experiments.elimination import Limit
@@ -103,6 +104,7 @@ def _tune(args: argparse.Namespace) -> int:
     from sim.experiments.tuned import GOALS, Tuning
     from sim.output.tune import Report, render
     from sim.scenario.loader import ScenarioFile
+    from sim.scenario.remarks import kept_seeds, remarks
 
     given = args.scenario
     path = scenario_file(given)
@@ -111,6 +113,10 @@ def _tune(args: argparse.Namespace) -> int:
     limits = [_limit(text) for text in args.within]
     _check_goal(path, own, [goal.figure, *(limit.figure for limit in limits)])
     _check_allowed(own, args.allowed)
+    pipelines = own.pipelines()
+    say_remarks(path, pipelines, map(remarks, pipelines))
+    for remark in kept_seeds(own):
+        note(f"note: {path}: {remark}")
     file, sets = ScenarioFile(path), dict(map(override, args.overrides))
     fields, not_searched = _fields(args, file, own, sets)
     with run_progress(go_on="nothing of a search is kept") as progress:

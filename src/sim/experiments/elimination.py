@@ -14,12 +14,20 @@ taken for one that keeps it, and the best is shown to break a limit. Each compar
 and the intervals are those of Student, so that it holds as far as means of ten or more differences
 follow his distribution.
 
+*Rare crashes.* Runs in which no crash came say nothing of what one costs, and their differences
+may not vary at all: an interval of them would be narrow, and wrong. So while crashes are random and
+came in fewer than `ENOUGH` runs of a candidate, it counts as worse than it looks: by 1 - p^(1/n) of
+its figure, where p is the probability of error of one comparison and n the runs. If crashes come in
+a larger share of runs, all n miss them with a probability below p; and a crash is taken to double
+the figure at most, or to make a share 1.
+
 *Limits.* A candidate is out when its interval lies above a limit, and puts others out only if its
 interval lies below all limits. In between, the limit is *undetermined*.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -28,13 +36,26 @@ from cellspec.errors import SpecError
 from sim.experiments.intervals import LEVEL, Difference, Mean, mean_of, paired
 from sim.experiments.stopping import next_size
 
-__all__ = ["Against", "Effort", "Elimination", "Kept", "Limit", "Out", "Standing", "eliminate"]
+__all__ = [
+    "ENOUGH",
+    "Against",
+    "Effort",
+    "Elimination",
+    "Kept",
+    "Limit",
+    "Out",
+    "Standing",
+    "eliminate",
+]
 
 PRECISION = 0.01
 """What is not worth more runs, as a share of the best figure, if nothing else is said."""
 
 MOST_RUNS = 200
 """Runs of each candidate after which a search ends, if nothing else is said."""
+
+ENOUGH = 10
+"""So many runs with a crash show what crashes cost."""
 
 _ROUNDING = 1e-9
 """Relative differences below this are those of sums of floats, whatever their interval says."""
@@ -89,11 +110,13 @@ class Kept:
         limit: which.
         mean: of the figure, with its interval at the level of the search.
         over: how many of the runs are above the limit.
+        unseen: what crashes that did not come might add to the mean, in the unit of the figure.
     """
 
     limit: Limit
     mean: Mean
     over: int
+    unseen: float = 0.0
 
     @property
     def meets(self) -> bool | None:
@@ -102,15 +125,16 @@ class Kept:
         if half is None:
             return None
         slack = _ROUNDING * abs(self.limit.most)
-        if self.mean.mean + half <= self.limit.most + slack:
+        if self.mean.mean + half + self.unseen <= self.limit.most + slack:
             return True
         return False if self.mean.mean - half > self.limit.most + slack else None
 
     def is_settled(self, precision: float) -> bool:
         """Whether more runs are not worth while: it is known, or the mean is at the limit."""
         half = self.mean.half_width
-        known = self.meets is not None
-        return known or (half is not None and half <= precision * abs(self.limit.most))
+        if half is None or self.meets is not None:
+            return half is not None
+        return half + self.unseen <= precision * abs(self.limit.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +180,7 @@ class Standing:
         limits: how it stands to each limit.
         out: why it is out; None if it is left.
         against: of those left beside the chosen one, the difference from that one.
+        crashed: in how many of its runs a crash came; None where crashes are not random.
     """
 
     place: int
@@ -163,6 +188,12 @@ class Standing:
     limits: tuple[Kept, ...] = ()
     out: Out | None = None
     against: Against | None = None
+    crashed: int | None = None
+
+    @property
+    def saw_few_crashes(self) -> bool:
+        """Whether crashes are random, and so few came that it is not known what they cost."""
+        return self.crashed is not None and self.crashed < ENOUGH
 
     @property
     def meets(self) -> bool:
@@ -222,6 +253,7 @@ def eliminate(
     limits: Sequence[Limit] = (),
     effort: Effort | None = None,
     changes: Sequence[int] = (),
+    crashes: str | None = None,
 ) -> Elimination:
     """Find the best candidate.
 
@@ -235,13 +267,16 @@ def eliminate(
         changes: of each candidate, how much of the scenario it changes: of those than which none
             can be better by more than the precision, the one with the fewest is chosen. None
             given: no candidate changes more than another.
+        crashes: the figure that counts the crashes of a run, where these are random.
 
     Raises:
         MissingExtraError: a package of the extra `experiments` is not installed.
         Violation: an event of a run breaks a clause.
         KeyError: no run has a figure of this name.
     """
-    search = _Search(runs, candidates, figure, less_is_better, limits, effort or Effort(), changes)
+    search = _Search(
+        runs, candidates, figure, less_is_better, limits, effort or Effort(), changes, crashes
+    )
     return search.result()
 
 
@@ -257,9 +292,10 @@ class _Search:
         limits: Sequence[Limit],
         effort: Effort,
         changes: Sequence[int],
+        crashes: str | None,
     ) -> None:
         self._runs, self._figure, self._limits = runs, figure, limits
-        self._changes = changes or (0,) * candidates
+        self._changes, self._crashes = changes or (0,) * candidates, crashes
         self._effort, self._sign = effort, 1.0 if less_is_better else -1.0
         self._level = effort.level(candidates, len(limits))
         self._all = tuple(Standing(place) for place in range(candidates))
@@ -300,6 +336,9 @@ class _Search:
             if values is not None:
                 self._values[one.place] = values
                 one.mean = mean_of(values)
+            if self._crashes is not None and one.out is None:
+                came = self._of(self._crashes, one, size) or []
+                one.crashed = sum(count > 0 for count in came)
 
     def _of(self, figure: str, one: Standing, size: int) -> list[float] | None:
         """A figure of a candidate's runs; one that lacks it is out."""
@@ -316,7 +355,9 @@ class _Search:
                 values = self._of(limit.figure, one, size)
                 if values is not None:
                     over = sum(value > limit.most for value in values)
-                    found.append(Kept(limit, mean_of(values, self._level), over))
+                    mean = mean_of(values, self._level)
+                    unseen = self._unseen(one, limit.figure, mean.mean)
+                    found.append(Kept(limit, mean, over, unseen))
             one.limits = tuple(found)
             broken = next((kept for kept in found if kept.meets is False), None)
             if one.out is None and broken is not None:
@@ -331,7 +372,7 @@ class _Search:
             if one.place == best:
                 continue
             found = self._less(best, one.place)
-            if self._worse_by(found) > _half(found) + self._noise(found):
+            if self._worse_by(found) > self._slack(best, found) + self._noise(found):
                 one.out = Out("worse", size, against=Against(best, found))
 
     def _choice(self) -> tuple[int | None, bool]:
@@ -373,8 +414,19 @@ class _Search:
         if pivot == other:
             return True
         found = self._less(pivot, other)
-        gain = _half(found) - self._worse_by(found)
+        gain = self._slack(pivot, found) - self._worse_by(found)
         return gain <= self._effort.precision * abs(found.a.mean) + self._noise(found)
+
+    def _slack(self, good: int, found: Difference) -> float:
+        """What a difference may be off by, to the harm of the candidate that looks better."""
+        return _half(found) + self._unseen(self._all[good], self._figure, found.a.mean)
+
+    def _unseen(self, one: Standing, figure: str, mean: float) -> float:
+        """How much worse than it looks a candidate may be, for crashes that did not come."""
+        if not one.saw_few_crashes or one.mean is None:
+            return 0.0
+        missed = 1 - math.pow((1 - self._level) / 2, 1 / one.mean.runs)
+        return missed * (1.0 if figure.endswith("_share") else abs(mean))
 
     def _less(self, a: int, b: int) -> Difference:
         return paired(self._values[a], self._values[b], self._level)

@@ -22,7 +22,7 @@ from itertools import product
 from typing import Final
 
 from cellspec.errors import FaultsError, SpecError
-from sim.experiments.checkpoint_interval import Formulas, formulas_of
+from sim.experiments.checkpoint_interval import Formulas, formulas_of, mean_between_crashes_s
 from sim.experiments.elimination import Effort, Elimination, Kept, Limit, Standing, eliminate
 from sim.experiments.experiment import Experiment
 from sim.experiments.intervals import LEVEL, Difference, Mean, mean_of, paired
@@ -211,6 +211,8 @@ class Tuning:
         mean_of((0.0, 1.0))
         self._own = self.load({})
         self._figure = figure_of(self._own, self.goal.figure)
+        drawn = mean_between_crashes_s(self._own) is not None
+        self._crashes = figure_of(self._own, "crashes") if drawn else None
         self._experiments: dict[tuple[tuple[str, str], ...], Experiment | SpecError] = {}
         self._stages: list[Stage] = []
 
@@ -278,6 +280,7 @@ class Tuning:
             limits=self.limits,
             effort=self.effort,
             changes=[one.changed for one in candidates],
+            crashes=self._crashes,
         )
         chosen = found.chosen if found.chosen is not None else found.nearest()
         self._stages.append(Stage(number, tuple(fields), base, candidates, found, chosen))

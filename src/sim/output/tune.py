@@ -217,6 +217,7 @@ def _winner(report: Report) -> list[str]:
         lines += [f"  {name}  {words}" for name, words in beside[:_SHOWN]]
         if len(beside) > _SHOWN:
             lines.append(f"  and {len(beside) - _SHOWN:,} more, as above")
+    lines += _crashes(tuned)
     lines += _ends_of_ladders(tuned)
     lines += _formulas(tuned)
     lines += ["run it:", f"  {report.command}"]
@@ -232,6 +233,19 @@ def _beside(tuned: Tuned) -> Iterator[tuple[str, str]]:
                 if tuned.one_at_a_time:
                     settings = f"{stage.fields[0].name}={printable(candidate.label)}"
                 yield settings, _difference(standing.against)
+
+
+def _crashes(tuned: Tuned) -> Iterator[str]:
+    """A line if the winner met too few crashes."""
+    stage = tuned.stages[-1]
+    if stage.chosen is None:
+        return
+    one = stage.found.standings[stage.chosen]
+    if one.saw_few_crashes and one.mean is not None:
+        yield (
+            f"a crash came in {one.crashed} of {counted(one.mean.runs, 'run')} of it, and what "
+            "crashes cost is not known from so few: its figures and intervals leave that out"
+        )
 
 
 def _ends_of_ladders(tuned: Tuned) -> Iterator[str]:
@@ -353,6 +367,7 @@ def _candidate_data(candidate: Candidate, one: Standing) -> dict[str, Any]:
         "settings": dict(candidate.settings),
         "figure": _mean_data(one.mean),
         "limits": [_kept_data(kept) for kept in one.limits],
+        "runs_with_a_crash": one.crashed,
         "out": None,
         "against": _against_data(one.against),
     }

@@ -187,6 +187,64 @@ def test_a_figure_that_nobody_has_chooses_nobody() -> None:
     assert (found.chosen, found.nearest(), found.left()) == (None, None, [])
 
 
+# Rare crashes
+
+
+def crashing(came: Draw, most_runs: int = 22) -> Elimination:
+    """Candidates 3 % apart, and one that is far worse; crashes come as the function says."""
+    spans = [100.0, 97.0, 400.0]
+    made = Made(3, {"x": lambda place, _seed: spans[place], "crashes": came})
+    effort = Effort(precision=0.001, most_runs=most_runs)
+    return eliminate(
+        made,
+        3,
+        "x",
+        less_is_better=True,
+        limits=[Limit("x", 110.0)],
+        effort=effort,
+        crashes="crashes",
+    )
+
+
+def test_runs_without_a_crash_do_not_show_what_crashes_cost() -> None:
+    found = crashing(lambda _place, _seed: 0)
+    assert [one.out is None for one in found.standings] == [True, True, False]
+    assert found.ended == "cap"
+    assert found.chosen == 1
+    assert found.standings[1].saw_few_crashes
+    # 97 is below 110, and may be above with the crashes that did not come.
+    assert found.standings[1].limits[0].meets is None
+
+
+def test_ten_runs_with_a_crash_are_enough() -> None:
+    found = crashing(lambda _place, _seed: 2)
+    assert (found.chosen, found.ended, found.sizes) == (1, "one left", (10,))
+    assert found.standings[1].crashed == 10
+    assert found.standings[1].limits[0].meets is True
+
+
+def test_it_is_the_better_one_that_may_be_worse_than_it_looks() -> None:
+    """Crashes that the worse one did not meet could only make it worse still."""
+    found = crashing(lambda place, _seed: place == 1)
+    out = found.standings[0].out
+    assert out is not None
+    assert out.reason == "worse"
+    assert found.chosen == 1
+
+
+def test_a_share_may_be_lost_whole() -> None:
+    shares = [0.0, 0.01]
+    figures: dict[str, Draw] = {
+        "lost_share": lambda place, _seed: shares[place],
+        "crashes": lambda _place, seed: seed < 3,
+    }
+    effort = Effort(most_runs=13)
+    found = eliminate(
+        Made(2, figures), 2, "lost_share", less_is_better=True, effort=effort, crashes="crashes"
+    )
+    assert found.left() == list(found.standings)
+
+
 # How sure
 
 
