@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shlex
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,7 @@ def _table(report: Report) -> str:
     said = [f"not searched: {one}" for one in report.not_searched]
     said += [f"note: {one}" for one in report.remarks]
     if said:
-        lines += [*said, ""]
+        lines += [*map(_wrapped, said), ""]
     lines += _winner(report)
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
@@ -91,12 +92,20 @@ def _head(report: Report) -> list[str]:
     passes = max((stage.number for stage in tuned.stages), default=1)
     if tuned.one_at_a_time and not tuned.settled:
         how += f"; {counted(passes, 'pass', 'passes')}, and the last one still changed something"
-    return [
+    lines = [
         f"{printable(report.name)}: {tuned.goal.name} ({tuned.figure}, {way} is better){within}",
         f"{counted(tuned.tried, 'setting')} tried, each on the seeds 0, 1, …{how}",
         "a candidate is out when its interval shows it to be worse than the best one, or above a "
         f"limit; at most {_percent(effort.error)} of searches put out the best one of a stage",
     ]
+    return [_wrapped(line) for line in lines]
+
+
+def _wrapped(text: str) -> str:
+    """A sentence on lines of a terminal."""
+    return textwrap.fill(
+        text, 98, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _stage(tuned: Tuned, stage: Stage) -> list[str]:
@@ -242,7 +251,7 @@ def _crashes(tuned: Tuned) -> Iterator[str]:
         return
     one = stage.found.standings[stage.chosen]
     if one.saw_few_crashes and one.mean is not None:
-        yield (
+        yield _wrapped(
             f"a crash came in {one.crashed} of {counted(one.mean.runs, 'run')} of it, and what "
             "crashes cost is not known from so few: its figures and intervals leave that out"
         )
@@ -279,7 +288,8 @@ def _formulas(tuned: Tuned) -> list[str]:
         f"  for writes of {_number(found.write_s)} s that stop the run, exponential times of "
         f"{_number(found.crashes_s)} s to the next crash",
         f"  and {_number(found.rows_per_s)} rows/s without either (one run); they assume that rows "
-        "come evenly, and that a crash loses all since the last checkpoint",
+        "come evenly,",
+        "  and that a crash loses all since the last checkpoint",
     ]
 
 
