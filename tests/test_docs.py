@@ -377,3 +377,16 @@ def test_the_comparison_of_barriers_is_what_the_scenarios_give(
     result = json.loads(capsys.readouterr().out)
     names = ("makespan_s", "cells_done_again", "checkpoints", "checkpoint_bytes")
     assert figures == [f"{round(result[name]):,}" for name in names]
+
+
+def test_the_ranking_of_barriers_is_what_a_comparison_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (row,) = (row for row in rows_of("from → to") if row[:2] == ["B → D", "50 rows"])
+    files = [str(ROOT / "simulations" / f"barrier_option_{one.lower()}.yaml") for one in "BD"]
+    assert main(["compare", *files, "--replications", "10"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    for figure, words in zip(("makespan_s", "cells_done_again"), row[2:], strict=True):
+        assert any(
+            line.startswith(f"{figure} ") and line.endswith(f"B {words}") for line in printed
+        )

@@ -20,7 +20,7 @@ from sim.experiments.compared import INDEPENDENT_SEED, Compared, compared
 from sim.experiments.replication import Replication, Task, packed, replications
 from sim.scenario.loader import load_scenario
 
-__all__ = ["CASES", "EXPERIMENTS", "PAIRS", "Case", "Counted", "counted", "section"]
+__all__ = ["CASES", "EXPERIMENTS", "PAIRS", "Case", "Counted", "counted", "rendered", "section"]
 
 PAIRS = 30
 """Pairs of runs of one experiment, as `cellspec compare` makes them."""
@@ -217,7 +217,11 @@ def _held_share(found: Sequence[Compared], truth: float) -> int:
 
 def section(jobs: int = 1) -> str:
     """The section of the page."""
-    found = [counted(case, jobs=jobs) for case in CASES]
+    return rendered([counted(case, jobs=jobs) for case in CASES])
+
+
+def rendered(found: Sequence[Counted]) -> str:
+    """The section, from what was counted."""
     lines = [
         "## Comparisons of two scenarios",
         "",

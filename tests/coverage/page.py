@@ -15,6 +15,7 @@ PAGE = Path(__file__).parents[2] / "simulations" / "coverage.md"
 CAMPAIGNS: Mapping[str, str] = {
     "precision": "Runs until a precision is reached",
     "compared": "Comparisons of two scenarios",
+    "gains": "What common random numbers gain",
 }
 """By module of this package, the title of its section; in the order of the page."""
 

@@ -22,7 +22,15 @@ from sim.result_fields import Scalar
 from sim.results import NOT_CHECKED, SATISFIED
 from sim.scenario.scenario import Scenario
 
-__all__ = ["OUT_FILES", "Report", "files_of_compare", "percent", "render_compare"]
+__all__ = [
+    "OUT_FILES",
+    "Report",
+    "files_of_compare",
+    "gain_words",
+    "percent",
+    "render_compare",
+    "verdict_words",
+]
 
 _GAIN_SHOWN = 1e6
 
@@ -136,9 +144,12 @@ def verdict_words(one: Compared, pairs: int) -> str:
     if verdict == "identical":
         return verdict
     if verdict == "no difference shown":
-        if share is None or half is None:
+        around = one.found.difference.half_width
+        if share is None or around is None:
             return verdict
-        low, high = _rounded(100 * (share - half), 100 * (share + half), by=100 * half, more=1)
+        # The interval of the difference itself, which holds zero; that of the share may not.
+        by = 100 * around / abs(one.found.a.mean)
+        low, high = _rounded(100 * share - by, 100 * share + by, by=by, more=1)
         return f"{verdict} ({low} % to {high} %)"
     if share is None or half is None:
         difference = one.found.difference

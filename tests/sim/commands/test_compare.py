@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from sim.cli import main
+from sim.experiments.compared import compared
 from sim.experiments.intervals import paired
 from sim.experiments.stopping import MOST_RUNS
+from sim.output.compare import gain_words, verdict_words
+from tests.sim.experiments.test_compared import runs
 from tests.sim.experiments.test_replication import BESIDE, SMALL
 
 
@@ -233,3 +236,34 @@ def test_bad_input_is_one_line(
     assert said in done.err
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
+
+
+def test_a_difference_that_is_not_shown_has_zero_in_its_range() -> None:
+    # Of B, a share of A, the share is known better than the difference.
+    a = runs(*({"x": value} for value in (1.0, 1.0, 2.0, 40.0)))
+    b = runs(*({"x": value / 2} for value in (1.0, 1.0, 2.0, 40.0)))
+    one = compared(a, b).of("x")
+    assert verdict_words(one, 4) == "no difference shown (-190 % to 90 %)"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([(10.0, 9.0), (12.0, 11.0), (11.0, 10.2)], "B lower by 8 % ± 3 %"),
+        ([(0.0, 9.0), (0.0, 9.5), (0.0, 10.0)], "B higher by 10 ± 1"),
+        ([(10.0, 11.0), (10.0, 11.0)], "B higher by 10 % ± 0 %"),
+        ([(0.0, 0.0), (0.0, 0.0)], "identical"),
+        ([(None, 1.0), (None, 1.0), (3.0, None)], "2 of 3 runs of A have none; 1 of 3 runs of B"),
+        ([(None, None), (None, None)], "identical"),
+    ],
+)
+def test_a_verdict_has_the_digits_of_its_interval(
+    values: list[tuple[float | None, float | None]], words: str
+) -> None:
+    a, b = (runs(*({"x": pair[side]} for pair in values)) for side in (0, 1))
+    assert verdict_words(compared(a, b).of("x"), len(values)).startswith(words)
+
+
+def test_a_gain_is_said_with_two_digits() -> None:
+    said = [gain_words(gain) for gain in (0.94, 2.04, 35.4, 1234.0, 1e9)]
+    assert said == ["0.9 x", "2.0 x", "35 x", "1,200 x", "> 1,000,000 x"]
