@@ -23,13 +23,15 @@ def hint_for_run(path: str | Path) -> str:
     """The hint for a file that `run` cannot read as a scenario; "" if its kind is unknown."""
     kind = _kind(Path(path))
     return {
-        "trace": f"this is a trace of a run: cellspec check {path}",
+        "trace": f"this is a trace of a run: cellspec check {path} judges it, and cellspec "
+        f"calibrate {path} makes a scenario of it",
         "case": f"this is a failure that was found: cellspec replay {path}",
         "chrome": "this is a Chrome trace, made for looking at (ui.perfetto.dev); run takes a "
         "scenario",
         "datadesigner": "this is a DataDesigner configuration: put it under pipeline: in a "
         f"scenario, as in pipeline: {{datadesigner: {path}}}, with name, rows and limits",
-        "opentelemetry": "these are OpenTelemetry spans; run takes a scenario",
+        "opentelemetry": f"these are OpenTelemetry spans: cellspec calibrate {path} makes a "
+        "scenario of calls to models",
         "python": "this is Python; of a DataDesigner recipe write the configuration that its "
         "builder holds as YAML, and put that under pipeline: in a scenario",
     }.get(kind, "")

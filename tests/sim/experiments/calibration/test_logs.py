@@ -116,6 +116,21 @@ def test_a_pipeline_gets_its_latencies_from_a_log_and_its_makespan_is_predicted(
     assert scenario_of(made.scenario, FOLDER).failures is not None
 
 
+def test_answers_from_a_cache_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with gzip.open(FOLDER / "litellm-spend.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    rows[0]["cache_hit"] = "True"
+    rows[1]["cache_hit"] = True
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_record(path, None, LogOptions())
+    assert len(found.calls) == 60
+    assert "2 requests answered from a cache" in found.left_out
+    # The proxy's own interface gives one array.
+    path.write_text(json.dumps(rows))
+    assert len(read_record(path, None, LogOptions()).calls) == 60
+
+
 def test_a_pipeline_of_other_names_is_refused_with_what_to_say() -> None:
     with pytest.raises(SpecError, match=r"no column and no resource named 'gpt-4o.*--column-by"):
         calibrate(log("litellm-spend"), "x", Scenario.model_validate(PIPELINE))

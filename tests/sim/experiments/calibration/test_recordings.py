@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cellspec.check.checker import check_file
 from sim.experiments.calibration.calibration import Calibration, calibrate
 from sim.experiments.calibration.from_trace import read_trace
 from sim.experiments.calibration.prediction import predict
+from tests.sim.experiments.calibration import recording
 from tests.sim.experiments.calibration.recording import COLUMNS, FOLDER, LIMITS, ROWS, path_of
 
 WITHIN = 0.05
@@ -67,6 +70,20 @@ def test_the_sleeps_of_the_generators_come_back(largest: Calibration) -> None:
     assert draft.model["sigma"] == pytest.approx(0.25, rel=0.15)
     assert final.model["model"] == "gamma"
     assert final.model["mean_s"] == pytest.approx(0.2, rel=0.05)
+
+
+@pytest.mark.datadesigner
+def test_a_run_is_recorded_afresh_and_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "FOLDER", tmp_path)
+    seconds = recording.record(40, 8)
+    made = calibrate(read_trace(recording.path_of(40, 8)), "afresh")
+    found = predict(made, tmp_path, runs=4)[0]
+    assert found.recorded <= seconds
+    # A busy machine may hold sleeps up; `make record` and the tests above are about five percent.
+    assert found.error is not None
+    assert abs(found.error) <= 0.15
 
 
 def test_a_recording_is_a_trace_without_a_finding() -> None:
