@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
@@ -207,6 +208,20 @@ def test_files_of_charts_are_the_same_bytes_again(ladder: Path, form: str) -> No
     (content,) = found.values()
     assert content.startswith(b"\x89PNG" if form == "png" else b"<?xml")
     assert b"<dc:date>" not in content
+
+
+def test_files_take_an_extra_and_nothing_is_half_written_without_it(
+    words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page, folder = tmp_path / "x.html", tmp_path / "figures"
+    capsys.readouterr()
+    assert main(["report", str(words), "--html", str(page), "--figures", str(folder)]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "pip install '.[report]'" in said.err
+    assert list(tmp_path.iterdir()) == []
+    assert main(["report", str(words), "--html", str(page)]) == 0
 
 
 def broken(out: Path, tmp_path: Path, name: str, old: str, new: str) -> Path:
