@@ -41,7 +41,7 @@ def sweep_page(sweep: SweepTables, charts: Sequence[Chart], against: Sequence[Ag
         body.append(
             tag(
                 "p",
-                f"The least mean makespan has point {best.number} ({printable(best.words())}): ",
+                f"Point {best.number} ({printable(best.words())}) has the least mean makespan: ",
                 _measured(best.figures["makespan_s"]),
                 " s.",
             )
