@@ -1,65 +1,57 @@
-"""The notebook beside the plan runs from the first cell to the last, in a fresh kernel.
+"""The notebooks beside the plans run from the first cell to the last, in a fresh kernel.
 
-Its cells assert what they show, so a run without an error is the test. The kernel is always this
-interpreter: a kernel that some other environment registered on the machine is never found.
+Their cells assert what they claim, so a run without an error is the test; and the one that is kept
+with outputs gives them again.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import nbformat
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
+import pytest
 
-NOTEBOOK = Path(__file__).parents[1] / "plans" / "execution_graph_explained.ipynb"
+from tests.notebooks import PLANS, SHOWN, execute, read, texts
 
-
-def load() -> Any:
-    return nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
+PLAIN = "execution_graph_explained.ipynb"
 
 
-def kernel_manager(folder: Path) -> AsyncKernelManager:
-    """A kernel of this interpreter; its settings and connection file are kept in `folder`."""
-    spec = folder / "kernels" / "this-interpreter"
-    spec.mkdir(parents=True)
-    kernel = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": "this interpreter",
-        "language": "python",
-        "env": {"IPYTHONDIR": str(folder / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
-    }
-    (spec / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
-    return AsyncKernelManager(
-        kernel_name=spec.name,
-        kernel_spec_manager=KernelSpecManager(
-            kernel_dirs=[str(spec.parent)], ensure_native_kernel=False
-        ),
-        connection_file=str(folder / "connection.json"),
-    )
+def test_these_are_all_notebooks() -> None:
+    assert {path.name for path in PLANS.rglob("*.ipynb")} == {PLAIN, SHOWN}
 
 
 def test_the_notebook_runs_without_an_error(tmp_path: Path) -> None:
-    notebook = load()
-    client = NotebookClient(
-        notebook,
-        km=kernel_manager(tmp_path),
-        timeout=60,
-        resources={"metadata": {"path": str(tmp_path)}},
-    )
-    client.execute()
+    notebook = read(PLAIN)
+    execute(notebook, tmp_path, timeout_s=60)
     codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in codes] == list(range(1, len(codes) + 1))
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:
-    notebook = load()
+    notebook = read(PLAIN)
     nbformat.validate(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             assert cell.outputs == []
             assert cell.execution_count is None
+
+
+def test_the_notebook_of_a_decision_shows_what_it_gives(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    kept = read(SHOWN)
+    nbformat.validate(kept)
+    again = read(SHOWN)
+    execute(again, tmp_path, timeout_s=300)
+    assert texts(again) == texts(kept)
+
+
+def test_the_notebook_of_a_decision_has_its_plots() -> None:
+    plots = [
+        output.data["image/png"]
+        for cell in read(SHOWN).cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(plots) == 3
+    assert all(len(one) > 10_000 for one in plots)
