@@ -186,10 +186,10 @@ def _scenario(text: str) -> Scenario:
 TITLE = "## Runs until a precision is reached"
 
 TEXT = f"""\
-`cellspec run --precision 0.02`, {REPETITIONS:,} times for each scenario: 10 runs, and then a
-quarter more at a time, until the half-width is 2 % of the mean. Looking again and again favours
-intervals that are narrow by chance; at least {100 * LEAST_SHARE:g} % have to hold the mean all the
-same.
+`cellspec run --precision 0.02`, {REPETITIONS:,} times for each scenario if the table gives no other
+number: 10 runs, and then a quarter more at a time, until the half-width is 2 % of the mean. Looking
+again and again favours intervals that are narrow by chance; at least {100 * LEAST_SHARE:g} % have
+to hold the mean all the same.
 """
 
 HARD_TEXT = """\
@@ -211,7 +211,7 @@ def section(jobs: int = 1) -> str:
 def rendered(found: Mapping[str, Sequence[Repetition]]) -> str:
     """The section of the page, of the repetitions of each scenario."""
     known, hard = ([_line(one, found[one.name]) for one in group] for group in (KNOWN, HARD))
-    head = ("scenario", "figure", "true mean", "held it", "runs", "repetition 0")
+    head = ("scenario", "figure", "true mean", "repetitions", "held it", "runs", "repetition 0")
     whys = [f"- *{one.name}*: {one.why}." for one in (*KNOWN, *HARD)]
     return "\n".join(
         [
@@ -235,6 +235,7 @@ def _line(known: Known, found: Sequence[Repetition]) -> list[str]:
         known.name,
         f"`{known.figure}`",
         f"{known.mean:.6g}",
+        f"{len(found):,}",
         f"{100 * fmean(one.holds for one in found):.2f} %",
         f"{fmean(one.runs for one in found):.1f}",
         first_words(found[0]),
