@@ -16,6 +16,7 @@ CAMPAIGNS: Mapping[str, str] = {
     "precision": "Runs until a precision is reached",
     "compared": "Comparisons of two scenarios",
     "gains": "What common random numbers gain",
+    "tuned": "Searches for the best settings",
 }
 """By module of this package, the title of its section; in the order of the page."""
 
