@@ -27,7 +27,8 @@ def add_parser(commands: Any) -> None:
         "compare",
         help="run two scenarios with the same seeds, and say which is better, and how sure that is",
         description="Run two scenarios, A and B, with the same seeds, and compare their figures "
-        "pair by pair: the difference with its interval (95 %), or that no difference is shown.",
+        "pair by pair: the difference with its interval (95 %), or that no difference is shown. "
+        "Without --replications or --precision there are 30 pairs.",
     )
     compare.add_argument("a", metavar="A.yaml", help=SCENARIO_HELP)
     compare.add_argument(

@@ -294,6 +294,7 @@ def compared(
             outcomes.append(_words(name, mine, others))
         else:
             figures.append(_numbers(name, mine, others))
+    known = {one.figure for one in figures}
     return Comparison(
         pairs=len(here),
         first_seed_b=first_seed_b,
@@ -302,7 +303,7 @@ def compared(
         settings=tuple(settings),
         only_a=_only(here[0], there[0]),
         only_b=_only(there[0], here[0]),
-        shown=tuple(name for name in deciding([*here, *there]) if name in there[0]),
+        shown=tuple(name for name in deciding([*here, *there]) if name in known),
         checked=all(one["checked"] is True for one in (*here, *there)),
     )
 

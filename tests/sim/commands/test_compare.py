@@ -178,6 +178,10 @@ def test_scenarios_with_other_parts_say_what_only_one_has(small: str, compare: R
     done = compare(small, "b.yaml", "--replications", "3")
     assert "only in A: resource.chat (15 figures)\nonly in B: resource.big (15 figures)" in done.out
     assert "identical" not in done.out.splitlines()[4]
+    # Whichever of them has the busier resource.
+    done = compare("b.yaml", small, "--replications", "3")
+    assert done.code == 0
+    assert "only in A: resource.big (15 figures)\nonly in B: resource.chat (15 figures)" in done.out
 
 
 def test_a_figure_that_runs_lack_is_said(small: str, compare: Run) -> None:
