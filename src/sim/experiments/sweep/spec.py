@@ -35,6 +35,7 @@ from sim.scenario.yaml_text import Document, dump_yaml
 __all__ = [
     "MOST_POINTS",
     "LadderSpec",
+    "PrecisionSpec",
     "RandomSpec",
     "RangeSpec",
     "SweepSpec",

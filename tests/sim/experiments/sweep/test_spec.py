@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,17 @@ import pytest
 
 from cellspec.errors import FaultsError, SpecError
 from sim.experiments.sweep.points import load_sweep
-from sim.experiments.sweep.spec import load_spec
+from sim.experiments.sweep.spec import (
+    LadderSpec,
+    PrecisionSpec,
+    RandomSpec,
+    RangeSpec,
+    SweepSpec,
+    load_spec,
+)
 from tests.sim.experiments.sweep.small import GRID, sweep_of, write_sweep
+
+ROOT = Path(__file__).parents[4]
 
 
 def fields_of(folder: Path, **fields: Any) -> list[dict[str, Any]]:
@@ -149,3 +159,18 @@ def test_a_scenario_that_is_not_there_is_named(scenario: str, message: str, tmp_
     with pytest.raises(SpecError) as found:
         load_sweep(path)
     assert str(found.value).startswith(f"{path}: {message.format(folder=tmp_path)}")
+
+
+def test_the_sweep_file_of_the_page_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "simulations" / "sweeps.md").read_text(encoding="utf-8")
+    path = tmp_path / "sweep.yaml"
+    path.write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    assert load_spec(path).size == 6
+
+
+def test_the_page_names_every_field() -> None:
+    page = (ROOT / "simulations" / "sweeps.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in page.splitlines() if line.startswith("| `"))
+    for model in (SweepSpec, PrecisionSpec, RandomSpec, RangeSpec, LadderSpec):
+        for name, field in model.model_fields.items():
+            assert re.search(rf"\b{field.alias or name}\b", table), name
