@@ -76,6 +76,7 @@ def test_the_sleeps_of_the_generators_come_back(largest: Calibration) -> None:
 def test_a_run_is_recorded_afresh_and_fitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("data_designer.engine", reason="needs the extra cellspec[datadesigner]")
     monkeypatch.setattr(recording, "FOLDER", tmp_path)
     seconds = recording.record(40, 8)
     made = calibrate(read_trace(recording.path_of(40, 8)), "afresh")
