@@ -174,11 +174,11 @@ def test_another_figure_has_the_headline(small: str, compare: Run) -> None:
 
 
 def test_scenarios_with_other_parts_say_what_only_one_has(small: str, compare: Run) -> None:
-    Path("b.yaml").write_text(SMALL.replace("chat", "big").replace("mean_s: 2", "mean_s: 3"))
+    # It has the busier resource.
+    Path("b.yaml").write_text(SMALL.replace("chat: 4", "chat: 2").replace("chat", "big"))
     done = compare(small, "b.yaml", "--replications", "3")
     assert "only in A: resource.chat (15 figures)\nonly in B: resource.big (15 figures)" in done.out
     assert "identical" not in done.out.splitlines()[4]
-    # Whichever of them has the busier resource.
     done = compare("b.yaml", small, "--replications", "3")
     assert done.code == 0
     assert "only in A: resource.big (15 figures)\nonly in B: resource.chat (15 figures)" in done.out
