@@ -220,8 +220,8 @@ def _merge(args: argparse.Namespace) -> int:
 
 def _finish(args: argparse.Namespace, folder: SweepFolder, name: str) -> int:
     """Write the files that follow from the runs, and print the points."""
+    from sim.experiments.deciding import check_figure
     from sim.experiments.sweep.derived import derived_files, ladder_ends, point_runs
-    from sim.experiments.sweep.runner import check_figure
     from sim.output.sweep import render_sweep
 
     spec, points = folder.spec(), folder.points()
@@ -236,7 +236,7 @@ def _finish(args: argparse.Namespace, folder: SweepFolder, name: str) -> int:
     figure = args.figure or _default_figure(spec)
     good = next((run for one in made for run in one.good.values()), None)
     if good is not None:
-        check_figure("--figure", figure, good)
+        check_figure(figure, good.figures)
     ends = ladder_ends(spec, points, folder.runs())
     title = folder.manifest()["name"]
     put(render_sweep(title, spec, made, ends, figure=figure, form=args.format))

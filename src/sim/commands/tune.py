@@ -15,6 +15,7 @@ from sim.terminal import note
 if TYPE_CHECKING:
     from sim.experiments.elimination import Limit
     from sim.experiments.tuning_fields import Field, Settings
+    from sim.result_fields import Scalar
     from sim.scenario.loader import ScenarioFile
     from sim.scenario.scenario import Scenario
 
@@ -216,24 +217,20 @@ def _check_allowed(scenario: Scenario, allowed: Sequence[str]) -> None:
             )
 
 
-def _check_figures(path: str, figures: Mapping[str, object], limits: Sequence[Limit]) -> None:
+def _check_figures(path: str, figures: Mapping[str, Scalar], limits: Sequence[Limit]) -> None:
     """Refuse limits of figures that a run does not have.
 
     Raises:
         SpecError: as above.
     """
     from cellspec.errors import SpecError
-    from cellspec.text import did_you_mean
+    from sim.experiments.deciding import check_figure
 
     for limit in limits:
-        if limit.figure not in figures:
-            near = did_you_mean(limit.figure, figures)
-            raise SpecError(
-                f"{path}: --within: no run has a figure {limit.figure!r}{near}"
-                f"{'' if near else '; run --format csv names them'}"
-            )
-        if isinstance(figures[limit.figure], str | bool):
-            raise SpecError(f"{path}: --within: {limit.figure} is no number")
+        try:
+            check_figure(limit.figure, figures, "--within")
+        except SpecError as error:
+            raise SpecError(f"{path}: {error}") from None
 
 
 def _fields(

@@ -281,15 +281,16 @@ def test_a_figure_that_nobody_has_is_said_after_the_first_run(tmp_path: Path, ru
     path, out = write_sweep(tmp_path), tmp_path / "out"
     code, printed, err = run(path, "--out", out, "--figure", "makespan")
     assert (code, printed) == (2, "")
-    assert "error: --figure: no figure is called 'makespan'; did you mean 'makespan_s'?\n" in err
+    said = "no figure of this scenario is called 'makespan'; did you mean 'makespan_s'?"
+    assert f"error: --figure: {said}\n" in err
     assert lines_of(out) == 1
     assert run(path, "--out", out, "--figure", "verdict")[2] == (
-        "error: --figure: 'verdict' is no number, and has no mean\n"
+        "error: --figure: verdict is 'every event satisfied the specification', and no number\n"
     )
     bad = write_sweep(tmp_path, grid=GRID, precision={"half_width": 0.1, "figure": "row_per_s"})
     assert run(bad, "--out", out)[2] == (
-        f"error: {bad}: precision.figure: no figure is called 'row_per_s'; did you mean "
-        "'rows_per_s'?\n"
+        f"error: {bad}: precision.figure: no figure of this scenario is called 'row_per_s'; "
+        "did you mean 'rows_per_s'?\n"
     )
 
 

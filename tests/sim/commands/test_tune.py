@@ -258,7 +258,10 @@ GIVEN = ("--goal", "throughput")
         ((*GIVEN, "--within", "makespan_s=6 hours"), "--within: expected FIGURE=MOST"),
         ((*GIVEN, "--within", "cost=1"), "cost: no endpoint states a price"),
         ((*GIVEN, "--within", "makespan=9"), "'makespan'; did you mean 'makespan_s'?"),
-        ((*GIVEN, "--within", "verdict=9"), "verdict is no number"),
+        (
+            (*GIVEN, "--within", "verdict=9"),
+            "verdict is 'every event satisfied the specification', and no number",
+        ),
         ((*GIVEN, "--over", "polcy"), "'polcy' has no usual values here; did you mean 'policy'?"),
         ((*GIVEN, "--over", "policy", "--over", "policy=fifo"), "policy is given twice"),
         ((*GIVEN, "--over", "policy=fifi"), "--over policy: policy: expected 'fifo'"),

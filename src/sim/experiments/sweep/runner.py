@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from cellspec.errors import SpecError, Violation
 from cellspec.parallel import in_parallel
-from cellspec.text import did_you_mean
+from sim.experiments.deciding import check_figure
 from sim.experiments.replication import Task, made
 from sim.experiments.sweep.plan import WHOLE, Run, Shard, missing
 from sim.experiments.sweep.points import Sweep
 from sim.experiments.sweep.store import SweepFolder
 
-__all__ = ["check_figure", "make_missing"]
+__all__ = ["make_missing"]
 
 
 def make_missing(
@@ -94,22 +94,4 @@ def _one_line(error: Exception) -> str:
 def _check_figures(asked: Sequence[tuple[str, str]], run: Run | None) -> None:
     for where, name in asked if run is not None else ():
         assert run is not None
-        check_figure(where, name, run)
-
-
-def check_figure(where: str, name: str, run: Run) -> None:
-    """Refuse a figure that no run has, or that is no number.
-
-    Args:
-        where: who asks for it.
-        name: of the figure.
-        run: a run that did not fail.
-
-    Raises:
-        SpecError: one line, with the name that may have been meant.
-    """
-    if name not in run.figures:
-        near = did_you_mean(name, run.figures) or "; `cellspec run --format csv` names them"
-        raise SpecError(f"{where}: no figure is called {name!r}{near}")
-    if isinstance(run.figures[name], bool | str):
-        raise SpecError(f"{where}: {name!r} is no number, and has no mean")
+        check_figure(name, run.figures, where)
