@@ -15,6 +15,7 @@ import pytest
 
 import cellspec.state.checkpoint
 import sim.results
+import sim.results_together
 import sim.simulator.endpoint_counts
 import sim.simulator.losses
 import sim.simulator.simulator
@@ -175,7 +176,7 @@ def _one_place(monkeypatch: pytest.MonkeyPatch) -> None:
             _instead(inner, Limits, "places_of", places_of)
             return summarise(*arguments, **named)
 
-    monkeypatch.setattr(sim.results, "summarise", wrong)
+    monkeypatch.setattr(sim.results_together, "summarise", wrong)
 
 
 # Rows and cells
@@ -197,7 +198,7 @@ def _all_rows_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
         rate = found.rows / found.makespan_s if found.makespan_s else None
         return replace(found, rows_per_s=rate)
 
-    monkeypatch.setattr(sim.results, "summarise", wrong)
+    monkeypatch.setattr(sim.results_together, "summarise", wrong)
 
 
 @_fault("skipped cells are made", "cells_made")
@@ -316,7 +317,7 @@ def _utilisation_of_incarnations(monkeypatch: pytest.MonkeyPatch) -> None:
         share = found.worker_busy_s / (found.workers * lived) if lived else None
         return replace(found, worker_utilisation=share)
 
-    monkeypatch.setattr(sim.results, "summarise", wrong)
+    monkeypatch.setattr(sim.results_together, "summarise", wrong)
 
 
 @_fault("utilisation is that of the workers, also for a resource", "by_resource.utilisation")
@@ -331,7 +332,7 @@ def _utilisation_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         return replace(found, by_resource=items)
 
-    monkeypatch.setattr(sim.results, "summarise", wrong)
+    monkeypatch.setattr(sim.results_together, "summarise", wrong)
 
 
 @_fault("a call is busy in full, though its incarnation ends before it", "worker_busy_s")

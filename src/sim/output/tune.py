@@ -91,7 +91,7 @@ def _head(report: Report) -> list[str]:
         how = "; one field at a time: combinations that were not tried may be better"
     passes = max((stage.number for stage in tuned.stages), default=1)
     if tuned.one_at_a_time and not tuned.settled:
-        how += f"; {counted(passes, 'pass', 'passes')}, and the last one still changed something"
+        how += f"; {counted(passes, 'cycle')}, and the last one still changed something"
     lines = [
         f"{printable(report.name)}: {tuned.goal.name} ({tuned.figure}, {way} is better){within}",
         f"{counted(tuned.tried, 'setting')} tried, each on the seeds 0, 1, …{how}",
@@ -111,7 +111,7 @@ def _wrapped(text: str) -> str:
 def _stage(tuned: Tuned, stage: Stage) -> list[str]:
     found = stage.found
     names = ", ".join(one.name for one in stage.fields) or "(nothing)"
-    title = names if stage.number == 1 else f"{names}, pass {stage.number}"
+    title = names if stage.number == 1 else f"{names}, cycle {stage.number}"
     if stage.base:
         title += f" (with {_settings(stage.base)})"
     means = [one.mean for one in found.standings]
@@ -357,7 +357,7 @@ def _json(report: Report) -> str:
 def _stage_data(stage: Stage) -> dict[str, Any]:
     found = stage.found
     return {
-        "pass": stage.number,
+        "cycle": stage.number,
         "fields": [one.name for one in stage.fields],
         "with": dict(stage.base),
         "level": found.level,
@@ -460,7 +460,7 @@ def _winner_data(report: Report) -> dict[str, Any]:
 def _csv(report: Report) -> str:
     out = io.StringIO()
     lines = csv.writer(out, lineterminator="\n")
-    header = ("stage", "pass", "fields", "candidate", "settings", "runs", "mean", "half_width")
+    header = ("stage", "cycle", "fields", "candidate", "settings", "runs", "mean", "half_width")
     lines.writerow([*header, "chosen", "out", "out_after_runs", "against", "difference", "half"])
     for number, stage in enumerate(report.tuned.stages, 1):
         names = " ".join(one.name for one in stage.fields)

@@ -155,7 +155,7 @@ def test_a_trace_of_set_claims_is_replayed_and_drawn(case: str, tmp_path: Path) 
     text = (tmp_path / "chrome.json").read_text()
     rows = [one["args"] for one in json.loads(text)["traceEvents"] if one["name"] == "rows"]
     # All three rows at the end, of which the resume kept parts of two.
-    assert rows[-1] == {"complete": 3, "dropped": 0}
+    assert rows[-1] == {"complete": 3, "dropped": 0, "in progress": 0}
 
 
 @pytest.mark.parametrize(

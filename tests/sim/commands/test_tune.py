@@ -137,7 +137,7 @@ def test_many_are_searched_one_field_at_a_time_until_nothing_changes(
     found = json.loads(out(path, "--goal", "throughput", *over, "--format", "json", "--no-check"))
     assert found["one_field_at_a_time"]
     assert found["settled"]
-    assert [(stage["pass"], *stage["fields"]) for stage in found["stages"]] == [
+    assert [(stage["cycle"], *stage["fields"]) for stage in found["stages"]] == [
         (1, "limits.resources.chat"),
         (1, "limits.workers"),
     ]

@@ -281,7 +281,7 @@ def test_a_measured_load_is_of_a_resource_and_decides_nothing(tmp_path: Path) ->
         ("check", '{"resource_spans":[{"scope_spans":[]}]}\n', "OpenTelemetry"),
         ("check", '{"displayTimeUnit": "ms", "traceEvents": [\n{"ph":"M"}]}\n', "Chrome trace"),
         ("check", '[\n{"ph":"M","pid":0}\n]\n', "Chrome trace"),
-        ("run", '{"resourceSpans": []}', "run takes a scenario"),
+        ("run", '{"resourceSpans": []}', "cellspec calibrate"),
         ("check", "name: a\nrows: 3\nlimits: {workers: 1}\n", "cellspec run"),
         ("check", '{"name": "a", "rows": 3, "limits": {"workers": 1}}', "cellspec run"),
         ("check", "data_designer:\n  columns:\n  - column_type: sampler\n", "under pipeline:"),

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from cellspec.errors import MissingExtraError
+from sim.draws import stream
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -180,7 +181,7 @@ def _tested(family: Family, parameters: Parameters, x: Floats) -> tuple[float, f
     """The distance of the numbers to a fit, and its p-value."""
     import numpy as np
 
-    rng = np.random.default_rng(0)
+    rng = stream(0, "fit", "", 0).rng
     distance = _distance(family.below(parameters, x), len(x))
     count, tested, own = min(len(x), TESTED), distance, parameters
     if count < len(x):

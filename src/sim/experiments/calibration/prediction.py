@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from cellspec.errors import FaultsError
 from cellspec.parallel import in_parallel
+from sim.draws import stream
 from sim.experiments.calibration.calibration import Calibration, resampled, resized
 from sim.experiments.calibration.record import Record
 from sim.experiments.intervals import Mean, mean_of
@@ -113,14 +114,13 @@ def predict(
         MissingExtraError: scipy is not installed, or, for several jobs, joblib.
         SpecError: the other run has other columns, or a run may never end.
     """
-    import numpy as np
 
     record, data = against or made.record, sized(made, against)
     served = bool(made.overhead.start_s or made.overhead.end_s) and not made.overhead.exact
     scenario = scenario_of(data, folder)
     tasks = [_Task(scenario, seed, made.places, served) for seed in range(runs)]
     for seed in range(runs):
-        other = scenario_of(resampled(made, data, np.random.default_rng(seed)), folder)
+        other = scenario_of(resampled(made, data, stream(seed, "resample", "", 0).rng), folder)
         tasks.append(_Task(other, runs + seed, made.places, served))
     found = list(in_parallel(_run, tasks, jobs=jobs))
     predicted = []
