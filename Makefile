@@ -67,9 +67,11 @@ odd: $(READY)
 recompute: $(READY)
 	$(BIN)/python -m tests.recompute --scenarios 10000
 
-# 100 points × 20 seeds, killed ten times and resumed otherwise: the same bytes; ten minutes.
-sweeps: $(READY)
+# 100 points × 20 seeds, killed ten times and resumed otherwise, and on clusters: the same bytes.
+sweeps: $(READY) .venv-clusters/.ready
 	$(BIN)/python -m tests.sim.experiments.sweep.campaign
+	CELLSPEC_SWEEP_SEEDS=20 .venv-clusters/bin/python -m pytest -q -m "dask or ray" \
+		tests/sim/experiments/sweep
 
 # The long ones of the cases with known answers, which lie in ../shared/theory.
 theory: $(READY)

@@ -34,12 +34,12 @@ MOST_CPU = 1.3
 DERIVED = ("points.jsonl", "runs.csv", "summary.csv")
 
 
-def sweep_file(folder: Path, rows: int) -> Path:
-    """The file of the sweep: 100 points, each a run of so many rows with 20 seeds."""
+def sweep_file(folder: Path, rows: int, seeds: int = SEEDS) -> Path:
+    """The file of the sweep: 100 points, each a run of so many rows with so many seeds."""
     spec = {
         "scenario": "text_to_sql",
         "set": {"rows": rows, "crashes": [{"random": {"mean_s": 20 * rows}}]},
-        "replications": SEEDS,
+        "replications": seeds,
         "grid": {
             "limits.resources.nvidia-text": [2, 3, 4, 6, 8, 12, 16, 24, 32, 64],
             "policy": ["fifo", "row-first"],

@@ -1,8 +1,12 @@
-"""A sweep of 100 points × 20 seeds on a local Dask and a local Ray cluster: the same bytes."""
+"""A sweep of 100 points on a local Dask and a local Ray cluster: the same bytes.
+
+``make test-clusters`` runs each point with three seeds, ``make sweeps`` with twenty.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.sim.experiments.sweep.campaign import POINTS, SEEDS, derived, lines, sweep_file
+from tests.sim.experiments.sweep.campaign import POINTS, derived, lines, sweep_file
 
 ROWS = 20
+SEEDS = int(os.environ.get("CELLSPEC_SWEEP_SEEDS", "3"))
 
 
 def each(name: str, package: str) -> Any:
@@ -29,7 +34,7 @@ on_each = pytest.mark.parametrize("cluster", [each("dask", "distributed"), each(
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sweep_file(tmp_path_factory.mktemp("sweep"), ROWS)
+    return sweep_file(tmp_path_factory.mktemp("sweep"), ROWS, SEEDS)
 
 
 @pytest.fixture(scope="module")
