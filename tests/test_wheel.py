@@ -63,8 +63,8 @@ USES = {
 }
 # What is left out of the values that an option may have: it takes more than a few seconds.
 TOO_LONG = {("explore", "--bounds")}
-# What an option needs beside it.
-GOES_WITH = {("run", "--backend"): ["--replications", "2"]}
+# What an option is given with, where that is not what `USES` has: it is about several runs.
+GIVEN_WITH = {("run", "--backend"): ["{scenario}", "--replications", "2"]}
 
 CASE = Case(Workload((ColumnDescriptor("a", traits=ExecutionTraits.START),), rows=2))
 
@@ -153,8 +153,9 @@ def test_every_command_works_from_the_plain_wheel(bare: Path, folder: Path) -> N
         done = run(bare, folder, "cellspec", name, *used)
         assert done.returncode == code, f"{name}: {done.stdout}{done.stderr}"
         for option, value in choices(name):
-            beside = GOES_WITH.get((name, option), [])
-            more = run(bare, folder, "cellspec", name, *used, *beside, option, value)
+            given = GIVEN_WITH.get((name, option), arguments)
+            mine = [one.format(scenario=SCENARIO) for one in given]
+            more = run(bare, folder, "cellspec", name, *mine, option, value)
             assert more.returncode == code or names_an_extra(more), f"{name} {option} {value}"
 
 
