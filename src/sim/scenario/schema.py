@@ -26,12 +26,14 @@ def scenario_schema() -> dict[str, Any]:
     # A pipeline that runs beside is a scenario, without what is said once for all.
     not_own = [{"required": [word]} for word in (*COMMON, "beside")]
     schema["properties"]["beside"]["items"] = {"$ref": "#", "not": {"anyOf": not_own}}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return schema
 
 
-def schema_text() -> str:
-    """The JSON Schema as the text of ``simulations/scenario.schema.json``."""
-    return json.dumps(scenario_schema(), indent=2, ensure_ascii=False) + "\n"
+def schema_text(schema: dict[str, Any] | None = None) -> str:
+    """A JSON Schema as text; without one, that of ``simulations/scenario.schema.json``."""
+    found = scenario_schema() if schema is None else schema
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> int:

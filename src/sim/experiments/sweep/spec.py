@@ -21,13 +21,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from cellspec.errors import FaultsError
 from sim.experiments.stopping import FIRST_ROUND, MOST_RUNS, FixedRuns, Precision, Stopping
 from sim.scenario.loader import read_document
 from sim.scenario.messages import explain, faults_of
-from sim.scenario.records import Name, Positive
+from sim.scenario.records import Name, Positive, one_of_schema
 from sim.scenario.strict import Fault, StrictModel, faults_error
 from sim.scenario.words import given_words
 from sim.scenario.yaml_text import Document, dump_yaml
@@ -41,6 +41,7 @@ __all__ = [
     "SweepSpec",
     "load_spec",
     "spec_of",
+    "sweep_schema",
 ]
 
 MOST_POINTS = 100_000
@@ -144,6 +145,7 @@ class LadderSpec(StrictModel):
 class SweepSpec(StrictModel):
     """A sweep: the points of a scenario, and how often each is run."""
 
+    model_config = ConfigDict(json_schema_extra=one_of_schema("replications", "precision"))
     one_of = ("replications", "precision")
 
     description: str = ""
@@ -239,6 +241,11 @@ class SweepSpec(StrictModel):
             yield "precision.figure", self.precision.figure
         if self.ladder is not None:
             yield "ladder.figure", self.ladder.figure
+
+
+def sweep_schema() -> dict[str, Any]:
+    """The JSON Schema of a sweep file."""
+    return SweepSpec.model_json_schema(by_alias=True)
 
 
 def load_spec(path: Path) -> SweepSpec:
