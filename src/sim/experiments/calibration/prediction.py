@@ -114,7 +114,6 @@ def predict(
         MissingExtraError: scipy is not installed, or, for several jobs, joblib.
         SpecError: the other run has other columns, or a run may never end.
     """
-
     record, data = against or made.record, sized(made, against)
     served = bool(made.overhead.start_s or made.overhead.end_s) and not made.overhead.exact
     scenario = scenario_of(data, folder)
