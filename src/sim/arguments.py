@@ -26,13 +26,20 @@ __all__ = [
 CRASH_SYNTAX = "EVENT, TIMEs or random:MEANs"
 
 
-def add_format(parser: Any, plain: str) -> None:
-    """Add ``--format``, with `plain` (table or text) as its default, and json."""
+def add_format(parser: Any, plain: str, *, csv: bool = False, about: str = "") -> None:
+    """Add ``--format``, with `plain` (table or text) as its default, json, and perhaps csv.
+
+    Args:
+        parser: of the command.
+        plain: the default.
+        csv: whether CSV is printed too.
+        about: what the help says of the formats.
+    """
     parser.add_argument(
         "--format",
-        choices=(plain, "json"),
+        choices=(plain, "json", "csv") if csv else (plain, "json"),
         default=plain,
-        help=f"of stdout (default: {plain})",
+        help=f"of stdout{about and '; '}{about} (default: {plain})",
     )
 
 

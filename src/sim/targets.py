@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from cellspec.errors import SpecError
-from cellspec.files import check_apart, check_target, path_of
+from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
+from cellspec.files import check_apart, check_target, path_of, write_files
 
-__all__ = ["STDOUT", "check_targets", "check_trace_target", "stream_beside", "trace_paths"]
+__all__ = [
+    "STDOUT",
+    "check_targets",
+    "check_trace_target",
+    "put_result",
+    "stream_beside",
+    "trace_paths",
+]
 
 STDOUT = "-"
 """The name of stdout on the command line, as in ``--trace -``."""
@@ -72,3 +80,28 @@ def check_trace_target(path: str | None) -> None:
         check_target(path)
     except SpecError as error:
         raise SpecError(f"--trace: {error}; - writes to stdout") from None
+
+
+def put_result(
+    text: str, files: Iterable[tuple[Path, Mapping[str, str]]], stream: TextIO | None = None
+) -> int:
+    """Write the files of a result, and print it, even if they could not be written.
+
+    The runs may have taken an hour.
+
+    Args:
+        text: what is printed.
+        files: by folder, the texts of its files.
+        stream: where it is printed; None means stdout.
+
+    Returns:
+        The exit code.
+    """
+    code = FINE
+    for folder, texts in files:
+        try:
+            write_files(folder, texts)
+        except SpecError as error:
+            code = complain(f"error: {error}", BAD_INPUT)
+    put(text, stream)
+    return code

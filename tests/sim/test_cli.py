@@ -34,6 +34,7 @@ from sim.scenario.loader import load_scenario
 from sim.scenario.schema import schema_text
 from sim.simulator.outcome import Outcome
 from sim.simulator.simulator import Simulator
+from tests.sim.terminals import rest_of
 
 SCENARIO: dict[str, Any] = {
     "name": "small",
@@ -697,15 +698,7 @@ def test_progress_on_a_terminal_and_ctrl_c(tmp_path: Path) -> None:
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60)[0] == b""
-    while True:
-        try:
-            more = os.read(terminal, 1000)
-        except OSError:
-            break
-        if not more:
-            break
-        text += more
-    os.close(terminal)
+    text += rest_of(terminal)
     assert process.returncode == 130
     assert b"Traceback" not in text
     assert text.replace(b"\r\n", b"\n").endswith(b" \rinterrupted\n")

@@ -467,6 +467,8 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     parser.add_argument("--scenarios", type=Path, help="also write each scenario into this folder")
     args = parser.parse_args()
+    if args.sections and args.write:
+        parser.error("only the whole page is written")
     if not DATA.is_dir():
         print("error: there is no folder ../shared/data", file=sys.stderr)
         return 2

@@ -6,7 +6,8 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
+from cellspec.exit_codes import BAD_INPUT, complain
+from sim.arguments import add_format
 from sim.commands.loading import SCENARIO_HELP, add_set, load, say_remarks, scenario_file
 from sim.commands.options import DEFAULT_FIGURE, add_how_many, add_where, stopping
 from sim.terminal import note, say_cost
@@ -52,12 +53,11 @@ def add_parser(commands: Any) -> None:
         help="give B other seeds than A, from 1000000 on: nothing is common to the runs of a pair",
     )
     add_where(compare)
-    compare.add_argument(
-        "--format",
-        choices=("table", "json", "csv"),
-        default="table",
-        help="of stdout; the table shows the figures that decide most, json and csv all "
-        "(default: table)",
+    add_format(
+        compare,
+        "table",
+        csv=True,
+        about="the table shows the figures that decide most, json and csv all",
     )
     compare.add_argument(
         "--out",
@@ -70,9 +70,9 @@ def add_parser(commands: Any) -> None:
 
 def _compare(args: argparse.Namespace) -> int:
     from cellspec.errors import SpecError
-    from cellspec.files import check_apart, path_of, write_files
+    from cellspec.files import check_apart, path_of
     from sim.output.compare import OUT_FILES, files_of_compare, render_compare
-    from sim.targets import check_targets
+    from sim.targets import check_targets, put_result
 
     rule = _rule(args)
     if args.b is None and not (args.overrides_a or args.overrides_b):
@@ -100,15 +100,7 @@ def _compare(args: argparse.Namespace) -> int:
         contents = {} if folder is None else files_of_compare(report, a, b, made, folder)
     except MemoryError:
         return complain(f"error: {' or '.join(files)}: rows: no memory is left", BAD_INPUT)
-    code = FINE
-    if folder is not None:
-        try:
-            write_files(folder, contents)
-        except SpecError as error:
-            code = complain(f"error: {error}", BAD_INPUT)
-    # Even if the folder could not be written: the runs may have taken an hour.
-    put(text)
-    return code
+    return put_result(text, [] if folder is None else [(folder, contents)])
 
 
 def _rule(args: argparse.Namespace) -> Stopping:

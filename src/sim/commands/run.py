@@ -6,9 +6,9 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
+from cellspec.exit_codes import BAD_INPUT, complain
 from cellspec.progress_line import progress_line
-from sim.arguments import seed
+from sim.arguments import add_format, seed
 from sim.commands.loading import add_scenario, load, say_remarks, scenario_file
 from sim.commands.options import add_how_many, add_where
 from sim.figures import help_text
@@ -60,12 +60,7 @@ def add_parser(commands: Any) -> None:
         "at 300 s of virtual time, random:600s = again and again at random times, each 600 s after "
         "the start or the last resume on average; repeatable",
     )
-    run.add_argument(
-        "--format",
-        choices=("table", "json", "csv"),
-        default="table",
-        help="of stdout; csv is a header and one line (default: table)",
-    )
+    add_format(run, "table", csv=True, about="csv is a header and one line")
     run.add_argument(
         "--out",
         metavar="DIR",
@@ -100,8 +95,7 @@ def _run(args: argparse.Namespace) -> int:
 def _run_once(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cellspec.errors import SpecError
-    from cellspec.files import check_apart, path_of, write_files
+    from cellspec.files import check_apart, path_of
     from sim.commands.reporting import recorders, report_of
     from sim.output.run import OUT_FILES, files_of_run, render
     from sim.results_together import result_of
@@ -110,6 +104,7 @@ def _run_once(args: argparse.Namespace) -> int:
         STDOUT,
         check_targets,
         check_trace_target,
+        put_result,
         stream_beside,
         trace_paths,
     )
@@ -164,16 +159,9 @@ def _run_once(args: argparse.Namespace) -> int:
         pages = {report.name: report_of(result, records) for report in reports}
     except MemoryError:
         return complain(f"error: {args.scenario}: rows: no memory is left", BAD_INPUT)
-    code = FINE
     written = [] if folder is None else [(folder, contents)]
-    for where, texts in [*written, *((report.parent, pages) for report in reports)]:
-        try:
-            write_files(where, texts)
-        except SpecError as error:
-            code = complain(f"error: {error}", BAD_INPUT)
-    # Even if the folder could not be written: the run may have taken an hour.
-    put(text, stream_beside(args.trace))
-    return code
+    files = [*written, *((report.parent, pages) for report in reports)]
+    return put_result(text, files, stream_beside(args.trace))
 
 
 def _simulate(

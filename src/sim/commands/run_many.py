@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cellspec.errors import SpecError
-from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
+from cellspec.exit_codes import BAD_INPUT, complain
 from sim.commands.loading import load, say_remarks, scenario_file
 from sim.commands.options import DEFAULT_FIGURE, stopping
 from sim.commands.progress import RunProgress, run_progress
@@ -56,10 +56,10 @@ def run_many(args: argparse.Namespace, rule: Stopping) -> int:
         args: the command line.
         rule: how many runs are enough.
     """
-    from cellspec.files import check_apart, path_of, write_files
+    from cellspec.files import check_apart, path_of
     from sim.output.replicated import OUT_FILES, files_of_runs, render_runs
     from sim.scenario.remarks import kept_seeds, remarks
-    from sim.targets import check_targets
+    from sim.targets import check_targets, put_result
 
     file = scenario_file(args.scenario)
     folder = None if args.out is None else path_of(args.out)
@@ -84,14 +84,7 @@ def run_many(args: argparse.Namespace, rule: Stopping) -> int:
         contents = {} if folder is None else files_of_runs(scenario, made, rule, folder)
     except MemoryError:
         return complain(f"error: {file}: rows: no memory is left", BAD_INPUT)
-    code = FINE
-    if folder is not None:
-        try:
-            write_files(folder, contents)
-        except SpecError as error:
-            code = complain(f"error: {error}", BAD_INPUT)
-    put(text)
-    return code
+    return put_result(text, [] if folder is None else [(folder, contents)])
 
 
 def _made(args: argparse.Namespace, scenario: Scenario, rule: Stopping, file: str) -> Replicated:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import BAD_INPUT, FINE, VIOLATED, complain, put
 from cellspec.text import be, counted, listed_names
-from sim.arguments import shard
+from sim.arguments import add_format, shard
 from sim.commands.loading import memory
 from sim.commands.options import DEFAULT_FIGURE, add_where
 from sim.commands.progress import run_progress
@@ -76,12 +76,7 @@ def add_parser(commands: Any) -> None:
         help="the figure to print, named as by run --format csv (default: that of precision or "
         f"ladder in the sweep file, or else {DEFAULT_FIGURE}); summary.csv has all of them",
     )
-    sweep.add_argument(
-        "--format",
-        choices=("table", "json", "csv"),
-        default="table",
-        help="of stdout (default: table)",
-    )
+    add_format(sweep, "table", csv=True)
     sweep.add_argument(
         "--parquet",
         action="store_true",

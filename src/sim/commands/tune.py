@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import FINE, put
-from sim.arguments import count, override, share
+from sim.arguments import add_format, count, override, share
 from sim.commands.loading import add_scenario, load, say_remarks, scenario_file
 from sim.commands.options import add_where
 from sim.terminal import note
@@ -90,12 +90,7 @@ def add_parser(commands: Any) -> None:
         help=f"runs of each candidate after which it ends all the same (default: {_MOST})",
     )
     add_where(tune)
-    tune.add_argument(
-        "--format",
-        choices=("table", "json", "csv"),
-        default="table",
-        help="of stdout; csv is a line for each candidate (default: table)",
-    )
+    add_format(tune, "table", csv=True, about="csv is a line for each candidate")
     tune.set_defaults(command=_tune, prog=tune.prog)
 
 

@@ -18,6 +18,7 @@ from sim.cli import main
 from sim.experiments.intervals import mean_of
 from tests.sim.experiments.test_replicated import CRASHING, FIXED
 from tests.sim.experiments.test_replication import BESIDE, SMALL
+from tests.sim.terminals import rest_of
 
 FILES = ["fingerprint.txt", "manifest.json", "result.json", "runs.csv", "scenario.yaml"]
 
@@ -291,15 +292,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_nothing(tmp_path: Path) -> None:
         text += os.read(terminal, 1000)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60)[0] == b""
-    while True:
-        try:
-            more = os.read(terminal, 1000)
-        except OSError:
-            break
-        if not more:
-            break
-        text += more
-    os.close(terminal)
+    text += rest_of(terminal)
     assert process.returncode == 130
     assert b"Traceback" not in text
     assert re.search(

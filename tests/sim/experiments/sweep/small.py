@@ -9,19 +9,9 @@ import yaml
 
 from sim.experiments.sweep.points import Sweep, load_sweep
 from sim.experiments.sweep.store import SweepFolder, manifest_of
+from tests.sim.experiments.test_replication import SMALL
 
-SCENARIO = """
-name: small
-rows: 10
-columns:
-  - {name: topic, traits: [START, ROW_STREAMABLE]}
-  - name: answer
-    traits: [CELL_BY_CELL]
-    dependencies: [topic]
-    resource: chat
-    latency: {model: exponential, mean_s: 2}
-limits: {workers: 8, resources: {chat: 4}}
-"""
+SCENARIO = SMALL.replace("rows: 20", "rows: 10")
 
 GRID: dict[str, Any] = {"limits.resources.chat": [1, 2, 4], "policy": ["fifo", "row-first"]}
 
