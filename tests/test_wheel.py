@@ -155,14 +155,16 @@ def test_every_command_works_from_the_plain_wheel(bare: Path, folder: Path) -> N
         for option, value in choices(name):
             given = GIVEN_WITH.get((name, option), arguments)
             mine = [one.format(scenario=SCENARIO) for one in given]
-            more = run(bare, folder, "cellspec", name, *mine, option, value)
+            chosen = [option, value] if option.startswith("-") else [value]
+            more = run(bare, folder, "cellspec", name, *mine, *chosen)
             assert more.returncode == code or names_an_extra(more), f"{name} {option} {value}"
 
 
 def choices(name: str) -> Iterator[tuple[str, str]]:
     for action in subcommands()[name]._actions:
         for value in action.choices or ():
-            option = action.option_strings[0]
+            # An argument without an option has the name that the help gives it.
+            option = next(iter(action.option_strings), action.dest)
             if (name, option) not in TOO_LONG:
                 yield option, str(value)
 
