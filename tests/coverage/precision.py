@@ -1,9 +1,9 @@
 """How often ``run --precision 0.02`` holds the true mean.
 
 Each scenario has a figure whose mean follows from a formula. A *repetition* is one whole
-experiment: runs are added round by round until the half-width is 2 % of the mean, as the command
-does it. Looking again and again favours intervals that are narrow by chance, so that fewer than 95
-of 100 hold the mean: how many do is what is counted.
+experiment: runs are added round by round until the half-width is 2 % of the mean twice in a row,
+as the command does it. Looking again and again favours intervals that are narrow by chance, so that
+fewer than 95 of 100 hold the mean: how many do is what is counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from cellspec.parallel import in_parallel
 from sim.experiments.replicated import replicated
-from sim.experiments.stopping import MOST_RUNS, Precision
+from sim.experiments.stopping import LEAST_RUNS, MOST_RUNS, Precision
 from sim.scenario.loader import load_scenario
 from sim.scenario.scenario import Scenario
 from tests.theory.validation import table
@@ -187,14 +187,15 @@ TITLE = "## Runs until a precision is reached"
 
 TEXT = f"""\
 `cellspec run --precision 0.02`, {REPETITIONS:,} times for each scenario if the table gives no other
-number: 10 runs, and then a quarter more at a time, until the half-width is 2 % of the mean. Looking
-again and again favours intervals that are narrow by chance; at least {100 * LEAST_SHARE:g} % have
-to hold the mean all the same. The scenarios were chosen among several, as ones in which the rule
-can reach this share: with figures that are more skewed it does not, as the second table shows.
+number: 10 runs, and then a quarter more at a time, until the half-width is at most 2 % of the mean
+twice in a row, the second time with at least {LEAST_RUNS} runs. Looking again and again favours
+intervals that are narrow by chance; at least {100 * LEAST_SHARE:g} % have to hold the mean all the
+same. With figures that are more skewed the rule does not reach this share, as the second table
+shows.
 """
 
 HARD_TEXT = """\
-Where most runs are alike and a few are much longer, ten runs may hold none of the long ones, and
+Where most runs are alike and a few are longer, twenty runs may hold none of the long ones, and
 the rule ends too early. This is measured on such a scenario, of which no share is asked:
 """
 

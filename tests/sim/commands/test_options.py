@@ -56,17 +56,31 @@ def test_so_many_runs_are_made_at_once() -> None:
     assert (sizes, found.runs, met) == ([7], 7, True)
 
 
-@pytest.mark.parametrize(("enough", "met"), [(13, True), (40, False)])
-def test_runs_are_added_until_the_interval_is_narrow_or_the_cap_is_reached(
-    enough: int, met: bool
+@pytest.mark.parametrize(
+    ("narrow", "most", "sizes_made", "met"),
+    [
+        # Narrow from the first look: not with fewer than 20 runs.
+        (set(range(10, 99)), 99, [10, 13, 17, 22], True),
+        # Narrow twice in a row.
+        ({28, 35}, 99, [10, 13, 17, 22, 28, 35], True),
+        # By chance at first: the next look says no.
+        ({22, 35, 44}, 99, [10, 13, 17, 22, 28, 35, 44], True),
+        # At the cap the last look decides.
+        ({25}, 25, [10, 13, 17, 22, 25], True),
+        (set(range(10, 15)), 13, [10, 13], True),
+        ({22}, 25, [10, 13, 17, 22, 25], False),
+    ],
+)
+def test_runs_are_added_until_two_intervals_are_narrow_or_the_cap_is_reached(
+    narrow: set[int], most: int, sizes_made: list[int], met: bool
 ) -> None:
     sizes: list[int] = []
 
     def look() -> Mean:
-        return Mean(sizes[-1], 1.0, 1.0, 0.01 if sizes[-1] >= enough else 0.5)
+        return Mean(sizes[-1], 1.0, 1.0, 0.01 if sizes[-1] in narrow else 0.5)
 
-    found, is_met = run_until(Precision(0.1, most_runs=20), sizes.append, look)
-    assert sizes == [10, 13] if met else [10, 13, 17, 20]
+    found, is_met = run_until(Precision(0.1, most_runs=most), sizes.append, look)
+    assert sizes == sizes_made
     assert (found.runs, is_met) == (sizes[-1], met)
 
 

@@ -1,9 +1,9 @@
 """Which runs a sweep wants, given those that are there: a function of the two alone.
 
 A point with a fixed number of replications wants all of them. One with a precision wants ten, then
-a quarter more, until the interval is narrow enough (`sim.experiments.stopping`). A ladder wants a
-rung only when the one before is complete, and ends when a step gains too little: the difference is
-taken seed by seed, and its interval says whether that is shown.
+a quarter more, until the rule of `sim.experiments.stopping` says that they are enough. A ladder
+wants a rung only when the one before is complete, and ends when a step gains too little: the
+difference is taken seed by seed, and its interval says whether that is shown.
 
 So it does not matter who made which run, and when: whoever asks with the same runs gets the same
 answer.
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from sim.experiments.intervals import mean_of, paired
+from sim.experiments.intervals import Mean, mean_of, paired
 from sim.experiments.sweep.points import Point
 from sim.experiments.sweep.spec import LadderSpec, SweepSpec
 from sim.result_fields import Scalar
@@ -207,15 +207,16 @@ def _size(spec: SweepSpec, point: Point, runs: Runs) -> int:
     size = rule.next_size(0)
     if spec.precision is None:
         return size
+    before: Mean | None = None
     while all(seed in there for seed in range(size)):
         values = values_of(there, size, spec.precision.figure)
         # Of a point that fails, or lacks the figure, more runs would say no more.
-        if values is None or rule.is_met(mean_of(values)):
+        if values is None:
             break
-        following = rule.next_size(size)
-        if following == size:
+        found, following = mean_of(values), rule.next_size(size)
+        if rule.is_enough(found, before) or following == size:
             break
-        size = following
+        size, before = following, found
     return size
 
 
