@@ -253,7 +253,7 @@ def test_runs_that_are_all_alike_say_so(tmp_path: Path, capsys: pytest.CaptureFi
     out, _ = run(capsys, written(tmp_path, FIXED), "--precision", "0.02")
     assert "every run has the same figures: no draw of the scenario depends on the seed\n" in out
     assert "reached ± 0 % with 22 runs\n" in out
-    assert "fixed: 10 runs" in out
+    assert "fixed: 22 runs" in out
 
 
 def test_runs_that_are_not_judged_say_so(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
