@@ -10,7 +10,7 @@ from typing import Any
 
 from sim.experiments.calibration.record import Call, Record
 
-__all__ = ["Failing", "failing_of"]
+__all__ = ["Failing", "backoff_of", "failing_of"]
 
 _KINDS = ("retryable", "back_pressure", "permanent")
 
@@ -24,7 +24,7 @@ class Failing:
         calls: how many ended, well or not.
         counts: how many failed, by kind; those that timed out apart.
         timeout_s: when calls timed out; None if none did.
-        seconds: the mean of the failed ones, time-outs left out; None without any.
+        seconds: the mean of the failed ones, time-outs left out; None where none is recorded.
     """
 
     column: str
@@ -50,7 +50,7 @@ def failing_of(record: Record) -> list[Failing]:
         failed = [call for call in calls if call.failure is not None]
         if failed:
             bounds = [call.seconds for call in failed if call.failure == "timeout"]
-            others = [call.seconds for call in failed if call.failure != "timeout"]
+            others = [call.seconds for call in failed if call.failure != "timeout" and call.timed]
             counts = Counter(call.failure for call in failed if call.failure is not None)
             found.append(
                 Failing(

@@ -20,15 +20,12 @@ from typing import Any
 
 from cellspec.errors import SpecError
 from cellspec.text import counted, did_you_mean, listed
+from sim.experiments.calibration.csv_log import ROLES, csv_requests
 from sim.experiments.calibration.from_trace import read_trace
+from sim.experiments.calibration.litellm import litellm_requests
 from sim.experiments.calibration.record import Call, Record, Source, most_at_once
-from sim.experiments.calibration.requests import (
-    ROLES,
-    Request,
-    csv_requests,
-    litellm_requests,
-    span_requests,
-)
+from sim.experiments.calibration.requests import Omitted, Request
+from sim.experiments.calibration.spans import span_requests
 
 __all__ = ["LogOptions", "kind_of", "read_record"]
 
@@ -38,6 +35,7 @@ _NAMES: Mapping[Source, str] = {
     "csv": "a CSV file of requests",
 }
 _FIELDS_SHOWN = 12
+_DELIMITERS = ",;\t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +92,19 @@ def read_record(path: str | Path, kind: Source | None, options: LogOptions) -> R
                 text = "--column-by, --column and --field are for logs; a trace names its columns"
                 raise SpecError(text)
             return read_trace(path)
-        requests = list(_requests(path, found, options))
+        omitted = Omitted()
+        requests = list(_requests(path, found, options, omitted))
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SpecError(f"{path}: cannot be read: {reason}") from None
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: not UTF-8 text: {error.reason}") from None
     if not requests:
-        raise SpecError(f"{path}: no request in it: expected {_NAMES[found]}")
-    return _record(str(path), found, requests, options)
+        why = "; ".join(omitted.sentences) or f"expected {_NAMES[found]}"
+        raise SpecError(f"{path}: no request in it: {why}")
+    made = _record(str(path), found, requests, options)
+    made.left_out[:0] = omitted.sentences
+    return made
 
 
 def kind_of(path: Path) -> Source:
@@ -120,13 +122,16 @@ def kind_of(path: Path) -> Source:
             return "trace"
         if any(word in head for word in ('"resourceSpans"', '"resource_spans"')):
             return "opentelemetry"
+        if '"context"' in head and '"span_id"' in head:
+            return "opentelemetry"
         if '"startTime"' in head and '"endTime"' in head:
             return "litellm"
-    elif "," in first and path.name.lower().removesuffix(".gz").endswith(".csv"):
+    elif path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
         return "csv"
+    empty = "" if head else "the file is empty: "
     raise SpecError(
-        f"{path}: expected a trace, a log of LiteLLM (JSON with startTime and endTime), spans of "
-        "OpenTelemetry (OTLP in JSON) or a file named .csv; --from says which it is"
+        f"{path}: {empty}expected a trace, a log of LiteLLM (JSON with startTime and endTime), "
+        "spans of OpenTelemetry (OTLP in JSON) or a file named .csv; --from says which it is"
     )
 
 
@@ -137,39 +142,47 @@ def _opened(path: Path) -> Any:
     return opened(path, "rt", encoding="utf-8-sig", newline="")
 
 
-def _requests(path: Path, kind: Source, options: LogOptions) -> Iterator[Request]:
+def _requests(path: Path, kind: Source, options: LogOptions, omitted: Omitted) -> Iterator[Request]:
     if kind == "csv":
         with _opened(path) as lines:
-            reader = csv.DictReader(lines, strict=True)
+            first = lines.readline()
+            lines.seek(0)
+            delimiter = max(_DELIMITERS, key=first.count)
+            reader = csv.DictReader(lines, strict=True, delimiter=delimiter)
             try:
                 rows = ((f"{path}:{reader.line_num}", row) for row in reader)
-                yield from csv_requests(rows, options.fields)
+                yield from csv_requests(rows, options.fields, omitted)
             except csv.Error as error:
                 raise SpecError(f"{path}:{reader.line_num}: no CSV: {error}") from None
         return
     read = litellm_requests if kind == "litellm" else span_requests
-    yield from read(_objects(path))
+    yield from read(_objects(path, omitted), omitted)
 
 
-def _objects(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The JSON objects of a file: a line each, or those of one array, or one that is alone."""
+def _objects(path: Path, omitted: Omitted) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The JSON objects of a file: one after the other, on a line or on several, or in an array."""
     with _opened(path) as lines:
         text = lines.read()
-    try:
-        whole = json.loads(text)
-    except ValueError:
-        whole = None
-    if whole is not None:
-        for place, item in enumerate(whole if isinstance(whole, list) else [whole], 1):
-            yield _object(f"{path}: item {place}", item)
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                item = json.loads(line)
-            except (ValueError, RecursionError):
-                item = None
-            yield _object(f"{path}:{number}", item)
+    decoder, line, done, end = json.JSONDecoder(), 1, 0, len(text.rstrip())
+    place = len(text) - len(text.lstrip())
+    while place < end:
+        line, done = line + text.count("\n", done, place), place
+        where = f"{path}:{line}"
+        try:
+            item, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            if done and "\n" not in text[place:end]:
+                # Its writer may still be at it, or was stopped.
+                omitted.add("line that is cut off", "lines that are cut off", where)
+                return
+            raise SpecError(f"{where}: expected a JSON object") from None
+        if isinstance(item, list):
+            for number, one in enumerate(item, 1):
+                yield _object(f"{where}, item {number}", one)
+        else:
+            yield _object(where, item)
+        while place < end and text[place].isspace():
+            place += 1
 
 
 def _object(where: str, item: Any) -> tuple[str, Mapping[str, Any]]:
@@ -188,8 +201,11 @@ def _record(source: str, kind: Source, requests: list[Request], options: LogOpti
     names = _columns(source, kept, options)
     known = [(one, name) for one, name in zip(kept, names, strict=True) if name]
     has_times = all(one.seconds is not None for one, _ in known if one.failure is None)
-    has_starts = has_times and all(one.start_s is not None for one, _ in known)
-    begin_s = min((one.start_s or 0.0 for one, _ in known), default=0.0) if has_starts else 0.0
+    starts = [one.start_s for one, _ in known if one.failure is None]
+    has_starts = has_times and None not in starts
+    begin_s = 0.0
+    if has_starts:
+        begin_s = min((one.start_s for one, _ in known if one.start_s is not None), default=0.0)
     calls = [_call(one, name, begin_s, has_starts) for one, name in known]
     calls.sort(key=lambda call: call.end_s)
     made = Record(
@@ -251,12 +267,13 @@ def _resources(known: Sequence[tuple[Request, str]]) -> dict[str, str]:
 
 
 def _call(one: Request, name: str, begin_s: float, has_starts: bool) -> Call:
-    start_s = (one.start_s or 0.0) - begin_s if has_starts else 0.0
+    start_s = 0.0 if one.start_s is None or not has_starts else one.start_s - begin_s
     return Call(
         name,
         start_s,
         start_s + (one.seconds or 0.0),
         one.failure,
+        timed=one.seconds is not None,
         tokens=one.tokens,
         first_token_s=one.first_token_s,
     )

@@ -39,6 +39,7 @@ class Call:
         loop_s: when the scheduler had let it go, and when it was answered; None if not recorded.
         reads: rows that it read, of a barrier's call; 0 of any other.
         retry_s: of a call that failed, the seconds to its next try; None if not recorded.
+        timed: False of a call that failed if the file does not tell how long it took.
         tokens: of the prompt and of the answer; None where they are not recorded.
         first_token_s: seconds from its start to the first token; None if not recorded.
     """
@@ -55,6 +56,7 @@ class Call:
     loop_s: tuple[float, float] | None = None
     reads: int = 0
     retry_s: float | None = None
+    timed: bool = True
     tokens: tuple[float | None, float | None] = (None, None)
     first_token_s: float | None = None
 

@@ -226,10 +226,13 @@ def test_a_failure_has_the_kind_that_its_code_or_its_name_tells(
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("", "expected a trace, a log of LiteLLM"),
+        ("", "the file is empty: expected a trace, a log of LiteLLM"),
         ("hello\n", "expected a trace, a log of LiteLLM"),
-        ('{"startTime": 1, "endTime": 2}\n{"startTime"\n', ":2: expected a JSON object"),
-        ('{"startTime": "soon", "endTime": 2}\n', "item 1: startTime: expected seconds since 1970"),
+        (
+            '{"startTime": 1, "endTime": 2}\n{"startTime"\n{"startTime": 3}\n',
+            ":2: expected a JSON object",
+        ),
+        ('{"startTime": "soon", "endTime": 2}\n', ":1: startTime: expected seconds since 1970"),
         ('{"resourceSpans": []}\n', "no request in it: expected spans of OpenTelemetry"),
     ],
 )
@@ -248,3 +251,189 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line(
 def test_a_field_that_no_request_has_is_refused_with_those_they_have() -> None:
     with pytest.raises(SpecError, match=r"--column-by request_tag: .*did you mean 'request_tags'"):
         log("litellm-spend", LogOptions(column_by="request_tag"))
+
+
+# What logs may hold besides
+
+PAYLOAD = {"startTime": 10.0, "endTime": 12.0, "model": "m", "status": "success"}
+
+
+def payloads(path: Path, *changes: dict[str, Any], ending: str = "\n") -> Record:
+    path.write_text("\n".join(json.dumps({**PAYLOAD, **one}) for one in changes) + ending)
+    return read_record(path, None, LogOptions())
+
+
+def test_requests_without_a_time_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    found = payloads(path, {"endTime": None}, {}, {"startTime": ""}, {"endTime": None})
+    assert len(found.calls) == 1
+    assert found.left_out == [
+        f"2 requests without endTime, the first at {path}:1",
+        f"1 request without startTime, at {path}:3",
+    ]
+    with pytest.raises(SpecError, match="no request in it: 1 request without endTime"):
+        payloads(path, {"endTime": None})
+
+
+def test_a_copy_of_a_request_counts_once_and_a_second_try_counts_again(tmp_path: Path) -> None:
+    tries = {"id": "x"}, {"id": "x"}, {"id": "x", "startTime": 11.0}, {"id": "y"}
+    found = payloads(tmp_path / "log.jsonl", *tries)
+    assert len(found.calls) == 3
+    assert "1 copy of another request, at" in found.left_out[0]
+    # Without an id nobody knows.
+    assert len(payloads(tmp_path / "log.jsonl", {}, {}).calls) == 2
+
+
+def test_a_last_line_that_is_cut_off_is_left_out(tmp_path: Path) -> None:
+    found = payloads(tmp_path / "log.jsonl", {}, {}, ending='\n{"startTime": 1, "end')
+    assert len(found.calls) == 2
+    assert "1 line that is cut off, at" in found.left_out[0]
+
+
+def test_an_end_before_its_start_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"log\.jsonl:2: expected an end after its start, got -1 s"):
+        payloads(tmp_path / "log.jsonl", {}, {"endTime": 9.0})
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (1764400000123, 1764400002123),
+        ("1764400000123000", "1764400002123000"),
+        (1764400000123000000, 1764400002123000000),
+        ("2025-11-29T09:06:40.123+02:00", "2025-11-29T07:06:42.1230000Z"),
+        ("2025-11-29 07:06:40.123", "2025-11-29 07:06:42.123000 UTC"),
+    ],
+)
+def test_moments_are_seconds_whatever_their_unit_and_zone(
+    start: object, end: object, tmp_path: Path
+) -> None:
+    found = payloads(tmp_path / "log.jsonl", {"startTime": start, "endTime": end}, {})
+    assert sorted(call.seconds for call in found.calls) == pytest.approx([2.0, 2.0], abs=1e-4)
+    csv = tmp_path / "log.csv"
+    csv.write_text(f"timestamp,end_time\n{start},{end}\n")
+    assert read_record(csv, None, LogOptions()).calls[0].seconds == pytest.approx(2.0, abs=1e-4)
+
+
+def test_the_proxys_answer_is_read_and_so_is_the_text_of_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    failed = {"status": "failure", "error_str": "litellm.RateLimitError: no auth to go on"}
+    path.write_text(json.dumps({"data": [PAYLOAD, {**PAYLOAD, **failed}]}, indent=1))
+    found = read_record(path, None, LogOptions())
+    assert [call.failure for call in found.calls] == [None, "back_pressure"]
+
+
+def span(number: int, name: str, parent: int | None = None, **attributes: Any) -> dict[str, Any]:
+    """A span of two seconds, with attributes of gen_ai."""
+    given = [
+        {"key": f"gen_ai.{key.replace('_', '.', 1)}", "value": {"stringValue": value}}
+        for key, value in attributes.items()
+    ]
+    times = {"startTimeUnixNano": f"{number}000000000", "endTimeUnixNano": f"{number + 2}000000000"}
+    above = {} if parent is None else {"parentSpanId": f"{parent:x}"}
+    return (
+        {"traceId": "a", "spanId": f"{number:x}", "name": name, "attributes": given} | times | above
+    )
+
+
+CHAT: Any = {"operation_name": "chat", "request_model": "m"}
+
+
+def test_a_call_that_two_libraries_tell_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "spans.json"
+    given = [
+        span(1, "agent", operation_name="invoke_agent", request_model="m"),
+        span(2, "chat m", 1, **CHAT),
+        span(3, "chat m", 2, **CHAT),
+        span(4, "search", 2, operation_name="embeddings", request_model="e"),
+        span(5, "chat m", **CHAT),
+    ]
+    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": given}]}]}))
+    found = read_record(path, None, LogOptions())
+    assert sorted(call.start_s + 3 for call in found.calls) == [3.0, 4.0, 5.0]
+    assert any("1 span around another one of the same call, at" in x for x in found.left_out)
+    path.write_text(f"{path.read_text()}\n{path.read_text()}\n")
+    again = read_record(path, None, LogOptions())
+    assert len(again.calls) == len(found.calls)
+    assert any("copies of other spans, the first at" in text for text in again.left_out)
+
+
+def test_a_call_needs_no_model_and_an_unfinished_one_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "spans.json"
+    open_one = span(3, "chat", operation_name="chat")
+    open_one["endTimeUnixNano"] = "0"
+    given = [span(1, "chat", operation_name="chat"), span(2, "tool"), open_one]
+    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": given}]}]}))
+    found = read_record(path, None, LogOptions())
+    assert [call.column for call in found.calls] == ["call"]
+    assert any("1 span without its start or its end, at" in text for text in found.left_out)
+    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": given[1:2]}]}]}))
+    with pytest.raises(
+        SpecError, match=r"none of 1 span calls a model: expected gen_ai\.operation"
+    ):
+        read_record(path, None, LogOptions())
+
+
+def test_spans_as_the_sdk_prints_them_are_read(tmp_path: Path) -> None:
+    def printed(number: int, parent: str | None, **more: Any) -> str:
+        one = {
+            "name": f"span {number}",
+            "context": {"trace_id": "0xa", "span_id": f"0x{number}"},
+            "parent_id": parent,
+            "start_time": f"2025-11-29T10:00:0{number}.000000Z",
+            "end_time": f"2025-11-29T10:00:0{number + 1}.500000Z",
+            "status": {"status_code": "UNSET"},
+            "attributes": {},
+        }
+        return json.dumps(one | more, indent=4)
+
+    chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    failed = {"status_code": "ERROR", "description": "Error code: 429"}
+    path = tmp_path / "spans.json"
+    path.write_text(
+        "\n".join(
+            [
+                printed(1, None),
+                printed(2, "0x1", attributes=chat | {"gen_ai.usage.input_tokens": 7}),
+                printed(3, "0x1", attributes=chat, status=failed),
+            ]
+        )
+    )
+    found = read_record(path, None, LogOptions(column_by="parent"))
+    assert [(call.column, call.seconds, call.failure) for call in found.calls] == [
+        ("span 1", 1.5, None),
+        ("span 1", 1.5, "back_pressure"),
+    ]
+    assert found.calls[0].tokens == (7.0, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Latency (ms),Status Code\n1500,200\n300,429\n",
+        "latencyMs;statusCode\n1500;200\n300;429\n",
+        "duration_s\tstatus\n1.5\tok\n0.3\trate_limit\n",
+        "elapsed_us,error,status_code\n1500000,,200\n300000,,429\n",
+        "response time [ms],error\n1500,False\n300,Too many requests\n",
+    ],
+)
+def test_names_units_and_separators_of_a_csv_vary(text: str, tmp_path: Path) -> None:
+    path = tmp_path / ("log.tsv" if "\t" in text else "log.csv")
+    path.write_text(text)
+    found = read_record(path, None, LogOptions())
+    calls = {call.failure: call.seconds for call in found.calls}
+    assert calls == {None: pytest.approx(1.5), "back_pressure": pytest.approx(0.3)}
+
+
+def test_rows_of_a_csv_without_a_time_are_left_out_unless_they_failed(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("start,seconds,error,prompt_tokens\n1,2,,5\n2,,,6\n,,timeout,\n4,3,,\n")
+    found = read_record(path, None, LogOptions())
+    assert [(call.start_s, call.timed) for call in found.calls] == [
+        (0.0, False),
+        (0.0, True),
+        (3.0, True),
+    ]
+    assert found.left_out == [f"1 request without its times, at {path}:3"]
+    made = calibrate(found, "x")
+    assert not any("failed calls took" in text for text in made.remarks)
