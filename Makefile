@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute record restores sweeps theory differential validation coverage experiments clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-pages test-sdist test-wheel recompute record restores sweeps theory differential validation coverage experiments clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -106,6 +106,10 @@ test-browser: $(READY)
 # The Murphi model against the explorer; needs rumur and gcc (Debian packages).
 test-model: $(READY)
 	$(BIN)/python -m pytest -q -m rumur
+
+# The commands of the pages of experiments: ten questions, sweeps, tuning.
+test-pages: $(READY)
+	$(BIN)/python -m pytest -q -m pages tests/test_docs.py
 
 # Every command from the built wheel, in an environment that has nothing else.
 test-wheel: $(READY)

@@ -105,6 +105,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 # What takes minutes, and is run by a command of its own.
 OWN_COMMANDS = {
+    "pages": "make test-pages",
     "rumur": "make test-model",
     "theory": "make theory",
     "wheel": "make test-wheel",

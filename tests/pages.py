@@ -55,6 +55,7 @@ __all__ = [
     "NOT_RUN",
     "PAGES",
     "ROOT",
+    "SLOW_PAGES",
     "WALK",
     "Block",
     "Figure",
@@ -67,7 +68,7 @@ __all__ = [
     "run_script",
     "script_of",
     "shell",
-    "shown_by",
+    "shown_scripts",
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +126,7 @@ NOT_RUN = {
     "make test-clusters": IN_CI,
     "make test-datadesigner": IN_CI,
     "make test-model": IN_CI,
+    "make test-pages": IN_CI,
     "make test-sdist": IN_CI,
     "make test-wheel": IN_CI,
     "make specs": MINUTES,
@@ -172,6 +174,9 @@ _INSTEAD = {
 
 # What a command needs beside the package: the marker of the tests that have it, and a word of it.
 NEEDS = {"node": "node ", "rumur": "rumur one.m", "datadesigner": "text_to_sql_azure"}
+
+# Pages whose commands make dozens of runs each; `make test-pages` runs and compares them.
+SLOW_PAGES = ("plans/ten-questions.md", "simulations/sweeps.md", "simulations/tuning.md")
 
 # Pages whose every block is written by a command, and blocks of text that no command prints
 
@@ -334,7 +339,18 @@ def shown_by(text: str, *, replace: Collection[str] = ()) -> dict[Block, str]:
 
     Args:
         text: the page.
-        but: commands that are not run.
+        replace: commands that are not run.
+    """
+    scripts = shown_scripts(text, replace=replace)
+    return {block: picked(block.prints, run_script(script)) for block, script in scripts.items()}
+
+
+def shown_scripts(text: str, *, replace: Collection[str] = ()) -> dict[Block, str]:
+    """The commands whose output each block of a page shows.
+
+    Args:
+        text: the page.
+        replace: commands that are not run; the blocks that show them are left out.
     """
     shown: dict[Block, str] = {}
     before: Block | None = None
@@ -342,9 +358,9 @@ def shown_by(text: str, *, replace: Collection[str] = ()) -> dict[Block, str]:
         if block.kind in ("sh", "python"):
             before = block
         elif block.command and block.command not in replace:
-            shown[block] = picked(block.prints, run_script(recipe_or(block.command)))
+            shown[block] = recipe_or(block.command)
         elif block.prints and not block.command and before and before.kind == "sh":
-            shown[block] = picked(block.prints, run_script(script_of(commands_of(before))))
+            shown[block] = script_of(commands_of(before))
     return shown
 
 

@@ -25,17 +25,19 @@ from tests.pages import (
     NOT_RUN,
     PAGES,
     ROOT,
+    SLOW_PAGES,
     WALK,
     Block,
     Figure,
     blocks_of,
     commands_of,
+    picked,
     recipe,
     rewritten,
     run_python,
     run_script,
     script_of,
-    shown_by,
+    shown_scripts,
 )
 from tests.test_architecture_rooms import ROOMS, SIM, SUITE
 
@@ -66,29 +68,54 @@ def prose(text: str) -> str:
 # What is run, and what is shown
 
 
-def shell_blocks() -> Iterator[Any]:
-    """The shell blocks of all pages but the walk, as parameters, with what they need as markers."""
+def scripts() -> Iterator[Any]:
+    """Each script of a shell block of all pages but the walk, once, as parameters.
+
+    With it stand the blocks that show its output, and as markers what it needs.
+    """
+    in_ci = {command for command, reason in NOT_RUN.items() if reason == COMPARED_IN_CI}
+    places: dict[str, list[str]] = {}
+    shown: dict[str, list[Block]] = {}
     for page, text in OTHERS.items():
         for block in blocks_of(text):
             if block.kind == "sh" and not written_elsewhere(page):
                 where = f"{name(page)}:{text.count(chr(10), 0, block.at) + 1}"
-                script = script_of(commands_of(block))
-                yield pytest.param(script, id=where, marks=list(marks(script)))
+                places.setdefault(script_of(commands_of(block)), []).append(where)
+        for block, script in shown_scripts(text, replace=in_ci).items():
+            where = f"{name(page)}:{text.count(chr(10), 0, block.at) + 1}"
+            places.setdefault(script, []).append(where)
+            shown.setdefault(script, []).append(block)
+    for script, at in places.items():
+        if script:
+            marked = list(marks(script, at))
+            yield pytest.param(script, shown.get(script, []), id=at[0], marks=marked)
 
 
-def marks(script: str) -> Iterator[pytest.MarkDecorator]:
+def marks(script: str, places: Iterable[str]) -> Iterator[pytest.MarkDecorator]:
     for marker, word in NEEDS.items():
         if word in script:
             yield getattr(pytest.mark, marker)
+    if all(where.partition(":")[0] in SLOW_PAGES for where in places):
+        yield pytest.mark.pages
 
 
-@pytest.mark.parametrize("script", list(shell_blocks()))
-def test_a_shell_block_ends_well(script: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(("script", "shown"), list(scripts()))
+def test_a_shell_block_ends_well_and_prints_what_pages_show(
+    script: str, shown: list[Block], request: pytest.FixtureRequest
+) -> None:
     needs = [marker for marker in NEEDS if request.node.get_closest_marker(marker)]
     missing = [marker for marker in needs if not is_here(marker)]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
-    run_script(script)
+    printed = run_script(script)
+    for block in shown:
+        assert block.body == picked(block.prints, printed), AGAIN
+
+
+def test_every_block_that_shows_an_output_is_compared() -> None:
+    """A block whose commands are none would show the output of nothing."""
+    for text in OTHERS.values():
+        assert all(shown_scripts(text).values())
 
 
 def is_here(needed: str) -> bool:
@@ -102,13 +129,6 @@ def is_here(needed: str) -> bool:
 def test_a_page_shows_what_its_code_prints(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     for block, printed in run_python(page, TEXTS[page]).items():
-        assert block.body == printed, AGAIN
-
-
-@pytest.mark.parametrize("page", OTHERS, ids=name)
-def test_a_page_shows_what_its_commands_print(page: Path) -> None:
-    in_ci = {command for command, reason in NOT_RUN.items() if reason == COMPARED_IN_CI}
-    for block, printed in shown_by(TEXTS[page], replace=in_ci).items():
         assert block.body == printed, AGAIN
 
 
