@@ -173,7 +173,8 @@ def _run(
     from sim.commands.progress import run_progress
     from sim.experiments.compared import as_share, compare
     from sim.experiments.stopping import Precision
-    from sim.output.compare import Report, percent
+    from sim.output.compare import Report
+    from sim.output.uncertain import percent
 
     figure = args.figure or DEFAULT_FIGURE
 

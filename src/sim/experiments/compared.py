@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cellspec.errors import SpecError
-from sim.experiments.deciding import check_figure, deciding
+from sim.experiments.deciding import GIVEN, check_figure, deciding
 from sim.experiments.experiment import Experiment
-from sim.experiments.intervals import Difference, Mean, mean_of, paired
+from sim.experiments.intervals import NO_MEAN, Difference, Mean, mean_of, paired
 from sim.experiments.replication import Replication
 from sim.experiments.stopping import FixedRuns, Stopping, run_until
-from sim.figures import FROM_SCENARIO
 from sim.result_fields import Scalar
 from sim.scenario.scenario import Scenario
 
@@ -50,7 +49,7 @@ INDEPENDENT_SEED = 1_000_000
 _NOT_COMPARED = frozenset(
     {"name", "scenario_digest", "seed", "checked", "verdict", "fingerprint", "notes"}
 )
-_SETTINGS = frozenset({*FROM_SCENARIO, "limit", "pipelines"}) - _NOT_COMPARED
+_SETTINGS = GIVEN - _NOT_COMPARED
 
 Verdict = Literal["identical", "lower", "higher", "no difference shown", "lacking"]
 
@@ -231,7 +230,7 @@ def as_share(found: Compared) -> Mean:
     Without an interval no precision is met.
     """
     if found.found is None:
-        return Mean(0, 0.0, None, None)
+        return NO_MEAN
     difference, share = found.found.difference, found.found.relative_half_width
     mean = found.found.a.mean
     half = difference.half_width if share is None else share * abs(mean)
@@ -255,7 +254,6 @@ def _check_figure(found: Comparison, name: str, run: Replication) -> None:
         if name in names:
             raise SpecError(f"--figure: only scenario {letter} has the figure {name!r}")
     check_figure(name, run.figures)
-    raise SpecError(f"--figure: {name} is what the scenario says, and no figure of its runs")
 
 
 def compared(
@@ -322,9 +320,8 @@ def _words(name: str, a: Sequence[Scalar], b: Sequence[Scalar]) -> Outcomes:
 
 
 def _only(here: Iterable[str], there: Mapping[str, Scalar]) -> tuple[str, ...]:
-    left_out = _NOT_COMPARED | _SETTINGS
     return tuple(
-        name for name in here if name not in there and name.rpartition(".")[2] not in left_out
+        name for name in here if name not in there and name.rpartition(".")[2] not in GIVEN
     )
 
 

@@ -11,9 +11,13 @@ from statistics import fmean
 
 from cellspec.errors import SpecError
 from cellspec.text import did_you_mean
+from sim.figures import FROM_SCENARIO
 from sim.result_fields import Scalar
 
-__all__ = ["check_figure", "deciding", "numbers"]
+__all__ = ["GIVEN", "check_figure", "deciding", "numbers"]
+
+GIVEN = frozenset({*FROM_SCENARIO, "limit", "pipelines"})
+"""What a result repeats of its scenario and of how it was judged, by the end of its name."""
 
 _OF_A_PIPELINE = {
     "makespan_s": True,
@@ -66,7 +70,7 @@ def deciding(runs: Sequence[Mapping[str, Scalar]]) -> list[str]:
 
 
 def check_figure(name: str, figures: Mapping[str, Scalar], option: str = "--figure") -> None:
-    """Refuse the name of a figure that runs do not have, or that is no number.
+    """Refuse the name of a figure that runs do not have, that is no number, or that is given.
 
     Args:
         name: as a user gave it.
@@ -81,6 +85,8 @@ def check_figure(name: str, figures: Mapping[str, Scalar], option: str = "--figu
         raise SpecError(f"{option}: no figure of this scenario is called {name!r}{near}")
     if isinstance(figures[name], str | bool):
         raise SpecError(f"{option}: {name} is {figures[name]!r}, and no number")
+    if name.rpartition(".")[2] in GIVEN:
+        raise SpecError(f"{option}: {name} is what the scenario says, and no figure of its runs")
 
 
 def numbers(figures: Mapping[str, Scalar]) -> dict[str, float | int]:

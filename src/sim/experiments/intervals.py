@@ -21,6 +21,7 @@ from sim.results import tidy
 
 __all__ = [
     "LEVEL",
+    "NO_MEAN",
     "Difference",
     "Mean",
     "Quantile",
@@ -61,6 +62,10 @@ class Mean:
         if self.half_width == 0:
             return 0.0
         return None if self.mean == 0 else self.half_width / abs(self.mean)
+
+
+NO_MEAN = Mean(0, 0.0, None, None)
+"""Of a figure that some run lacks: the runs that have it would be another kind of run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ it only becomes known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cellspec.errors import SpecError
-from sim.experiments.deciding import check_figure, deciding, numbers
+from sim.experiments.deciding import GIVEN, check_figure, deciding, numbers
 from sim.experiments.experiment import Experiment
-from sim.experiments.intervals import Mean, Quantile, mean_of, quantile_of
+from sim.experiments.intervals import NO_MEAN, Mean, Quantile, mean_of, quantile_of
 from sim.experiments.replication import Replication, fingerprint_of
 from sim.experiments.stopping import Stopping, run_until
 from sim.scenario.scenario import Scenario
@@ -52,7 +52,7 @@ class Replicated:
     Attributes:
         runs: in the order of their seeds, which have no gaps.
         figure: the name of the figure that the rule is about.
-        reached: its interval.
+        reached: its interval; `NO_MEAN` where a run lacks it.
         is_met: whether that is as narrow as was wished.
         shown: names of the figures that decide; the first is `figure` if that is not among them.
     """
@@ -68,6 +68,18 @@ class Replicated:
         of_runs = [numbers(run.figures) for run in self.runs]
         names = dict.fromkeys([*self.shown, *(name for run in of_runs for name in run)])
         return [_run_figure(name, [run.get(name) for run in of_runs]) for name in names]
+
+    def outcomes(self) -> dict[str, Mapping[str, int]]:
+        """How runs ended: by figure, such as `outcome`, how many runs ended with which word."""
+        names = [
+            name
+            for name in self.runs[0].figures
+            if name.rpartition(".")[2] not in GIVEN and isinstance(self.runs[0].figures[name], str)
+        ]
+        return {
+            name: dict(sorted(Counter(str(run.figures[name]) for run in self.runs).items()))
+            for name in names
+        }
 
     @property
     def is_alike(self) -> bool:
@@ -104,7 +116,7 @@ def replicated(
         name: of the scenario's file, for the errors of its runs.
 
     Raises:
-        SpecError: no run has such a figure, or one run has not, or a run cannot be made.
+        SpecError: no run has such a figure, or a run cannot be made.
         MissingExtraError: scipy is not installed; or several jobs, and joblib is not, or the
             cluster's package.
         Violation: an event breaks a clause.
@@ -114,11 +126,6 @@ def replicated(
 
     def checked_run(place: int, run: Replication) -> None:
         check_figure(figure, run.figures)
-        if run.value(figure) is None:
-            raise SpecError(
-                f"--figure: {figure}: the run with seed {run.seed} has none, and so there is no "
-                "mean of all; name a figure that every run has"
-            )
         on_run(place, run)
 
     made = Experiment(
@@ -130,7 +137,12 @@ def replicated(
         names=[name],
         on_run=checked_run,
     )
-    reached, is_met = run_until(rule, made.grow, lambda: mean_of(made.values(figure) or ()))
+
+    def look() -> Mean:
+        values = made.values(figure)
+        return NO_MEAN if values is None else mean_of(values)
+
+    reached, is_met = run_until(rule, made.grow, look)
     runs = tuple(made.runs[0])
     shown = deciding([run.figures for run in runs])
     return Replicated(runs, figure, reached, is_met, tuple(dict.fromkeys([figure, *shown])))

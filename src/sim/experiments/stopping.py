@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Protocol
 
-from sim.experiments.intervals import Mean
+from sim.experiments.intervals import NO_MEAN, Mean
 
 __all__ = [
     "FIRST_ROUND",
@@ -127,13 +127,14 @@ def run_until(
 
     Returns:
         The last interval, and whether it is what was wished for. At the cap it may be as narrow as
-        was wished for the first time.
+        was wished for the first time. It is `NO_MEAN` at the first look at which a run lacks the
+        figure: no more runs give it an interval.
     """
     size, before = rule.next_size(0), None
     while True:
         grow(size)
         found = look()
         following = rule.next_size(size)
-        if rule.is_enough(found, before) or following == size:
+        if found == NO_MEAN or rule.is_enough(found, before) or following == size:
             return found, rule.is_met(found)
         size, before = following, found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from sim.experiments.replication import fingerprint_of
 from sim.experiments.stopping import Precision
 from sim.output.manifest import manifest_text
 from sim.output.result_data import csv_lines
-from sim.output.result_table import decimals, printable
+from sim.output.result_table import printable
+from sim.output.uncertain import estimated, known, percent, rounded
 from sim.result_fields import Scalar
 from sim.results import NOT_CHECKED, SATISFIED
 from sim.scenario.scenario import Scenario
@@ -27,7 +27,6 @@ __all__ = [
     "Report",
     "files_of_compare",
     "gain_words",
-    "percent",
     "render_compare",
     "verdict_words",
 ]
@@ -121,12 +120,20 @@ def _headline(report: Report) -> str:
 
 def _of_precision(report: Report, one: Compared) -> str:
     wished = report.precision
-    if wished is None or one.found is None:
+    if wished is None:
         return ""
+    if one.found is None:
+        return f"\nprecision: {percent(wished.half_width)} of A's mean wished, not reached"
     half = one.found.relative_half_width
     reached = "no share of it, for it is 0" if half is None else percent(half)
-    words = f"precision: {percent(wished.half_width)} of A's mean wished, {reached} reached"
-    return f"\n{words}" + ("" if wished.is_met(as_share(one)) else ", at the cap")
+    words = f"\nprecision: {percent(wished.half_width)} of A's mean wished, {reached} reached"
+    share = as_share(one)
+    if wished.is_met(share):
+        return words
+    enough = wished.runs_wanted(share)
+    return f"{words}, at the cap" + (
+        f"; --most {estimated(enough)} may be enough" if enough else ""
+    )
 
 
 def verdict_words(one: Compared, pairs: int) -> str:
@@ -149,21 +156,31 @@ def verdict_words(one: Compared, pairs: int) -> str:
             return verdict
         # The interval of the difference itself, which holds zero; that of the share may not.
         by = 100 * around / abs(one.found.a.mean)
-        low, high = _rounded(100 * share - by, 100 * share + by, by=by, more=1)
+        low, high = rounded(100 * share - by, 100 * share + by, by=by, more=1)
         return f"{verdict} ({low} % to {high} %)"
-    if share is None or half is None:
+    if share is None or half is None or abs(share) <= half:
+        # A's mean is 0, or is known less well than the difference: its share says too little.
         difference = one.found.difference
-        size, width = _rounded(
-            abs(difference.mean), difference.half_width or 0.0, by=difference.half_width or 0.0
-        )
+        size, width = _apart(abs(difference.mean), difference.half_width or 0.0)
         return f"B {verdict} by {size} ± {width}"
-    size, width = _rounded(100 * abs(share), 100 * half, by=100 * half)
+    size, width = _apart(100 * abs(share), 100 * half)
     return f"B {verdict} by {size} % ± {width} %"
 
 
-def percent(share: float) -> str:
-    """A share as a percentage: "2 %"."""
-    return f"{100 * share:.2g} %"
+def _apart(size: float, half: float) -> list[str]:
+    """A difference that is shown, and its half-width: with digits that tell them apart."""
+    return rounded(size, half, by=half, more=_telling(size, half))
+
+
+def _telling(size: float, half: float, least: int = 0) -> int:
+    """The digits of a half-width after its first that show whether it leaves zero out."""
+    more = least
+    while half > 0 and more < least + 6:
+        one, other = rounded(abs(size), half, by=half, more=more)
+        if one != other or abs(size) == half:
+            break
+        more += 1
+    return more
 
 
 def gain_words(gain: float) -> str:
@@ -171,18 +188,6 @@ def gain_words(gain: float) -> str:
     if gain > _GAIN_SHOWN:
         return f"> {_GAIN_SHOWN:,.0f} x"
     return f"{gain:.1f} x" if gain < 10 else f"{float(f'{gain:.2g}'):,.0f} x"
-
-
-def _rounded(*values: float, by: float, more: int = 0) -> list[str]:
-    """Figures with the decimals of an interval's first digit, and so many more."""
-    if by < 1e-9:
-        return [f"{value:,.4g}" for value in values]
-    return _fixed(values, more - math.floor(math.log10(by)))
-
-
-def _fixed(values: Sequence[float], digits: int) -> list[str]:
-    texts = [f"{value:,.{min(max(digits, 0), 9)}f}" for value in values]
-    return [text if text.strip("-0.,") else text.lstrip("-") for text in texts]
 
 
 def _table(report: Report) -> list[str]:
@@ -208,10 +213,8 @@ def _table(report: Report) -> list[str]:
 
 
 def _numbers(a: float, b: float, difference: float, half: float | None) -> list[str]:
-    """A line of the table, with two digits of the half-width."""
-    if not half:
-        return decimals([a, b, difference, half])
-    return _rounded(a, b, difference, half, by=half, more=1)
+    """A line of the table, with two digits of the half-width, or as many as the verdict takes."""
+    return known([a, b, difference, half], half, more=_telling(difference, half or 0.0, 1))
 
 
 def _shown(report: Report) -> list[Compared]:
@@ -239,15 +242,22 @@ def _of_outcomes(one: Outcomes) -> str:
 
 
 def _only(name: str, figures: Sequence[str]) -> list[str]:
-    """The figures of one scenario alone, those of one resource as one."""
+    """The figures of one scenario alone: those of one pipeline, or of one resource, as one."""
     counts: dict[str, int] = {}
     for figure in figures:
-        owner = figure.rpartition(".")[0]
-        counts[owner or figure] = counts.get(owner or figure, 0) + 1
+        # The names of pipelines and resources may hold points.
+        owner = _pipeline(figure, figures) or figure.rpartition(".")[0] or figure
+        counts[owner] = counts.get(owner, 0) + 1
     if not counts:
         return []
     words = (f"{printable(part)} ({counted(number, 'figure')})" for part, number in counts.items())
     return [f"only in {name}: {', '.join(words)}"]
+
+
+def _pipeline(figure: str, figures: Sequence[str]) -> str | None:
+    """The pipeline of a figure; None for one that is of none, or of one that both have."""
+    owners = (one.removesuffix(".makespan_s") for one in figures if one.endswith(".makespan_s"))
+    return next((owner for owner in owners if figure.startswith(f"{owner}.")), None)
 
 
 def _meaning(report: Report) -> list[str]:

@@ -8,18 +8,19 @@ units are at the end of the names.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cellspec.text import counted
-from sim.experiments.intervals import LEVEL, Mean, Quantile, least_runs
+from cellspec.text import counted, noun
+from sim.experiments.intervals import LEVEL, NO_MEAN, Quantile, least_runs
 from sim.experiments.replicated import SHARES, Replicated, RunFigure
 from sim.experiments.stopping import Precision, Stopping
 from sim.output.manifest import manifest_text
 from sim.output.result_data import csv_lines
-from sim.output.result_table import decimals, integers, printable, table
+from sim.output.result_table import printable, table
+from sim.output.uncertain import estimated, known, percent, significant
 from sim.scenario.scenario import Scenario
 
 __all__ = ["OUT_FILES", "files_of_runs", "render_runs"]
@@ -98,10 +99,13 @@ def _table(made: Replicated, rule: Stopping) -> str:
         for figure in shown
         if figure.lacking
     ]
+    notes += [
+        _of_outcome(name, found) for name, found in made.outcomes().items() if _is_news(found)
+    ]
     if made.is_alike:
         notes.append("every run has the same figures: no draw of the scenario depends on the seed")
     if isinstance(rule, Precision):
-        notes.append(precision_words(made.figure, made.reached, made.is_met, rule))
+        notes.append(precision_words(made, rule))
     verdict = str(first.figures["verdict"])
     if not first.figures["checked"]:
         verdict += ": clauses of time were off"
@@ -116,36 +120,41 @@ def _table(made: Replicated, rule: Stopping) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def precision_words(figure: str, reached: Mean, is_met: bool, rule: Precision) -> str:
-    """What became of a wish for a narrow interval, in a sentence.
+def _is_news(outcomes: Mapping[str, int]) -> bool:
+    """Whether a run ended in another way than it was to."""
+    return set(outcomes) != {"success"}
 
-    Args:
-        figure: that it is about.
-        reached: the last interval.
-        is_met: whether it is as narrow as was wished.
-        rule: the wish.
-    """
-    wished, runs = f"± {_percent(rule.half_width)}", counted(reached.runs, "run")
+
+def _of_outcome(name: str, outcomes: Mapping[str, int]) -> str:
+    """How the runs ended; the mean of a time says little where some of them were cut short."""
+    if len(outcomes) == 1:
+        return f"{printable(name)}: {next(iter(outcomes))} in every run"
+    words = ", ".join(f"{word} in {counted(runs, 'run')}" for word, runs in outcomes.items())
+    return f"{printable(name)}: {words}; the figures are of all of them together"
+
+
+def precision_words(made: Replicated, rule: Precision) -> str:
+    """What became of a wish for a narrow interval, in a sentence."""
+    figure, reached = printable(made.figure), made.reached
+    wished, runs = f"± {percent(rule.half_width)}", counted(len(made.runs), "run")
     if reached.relative is None:
-        why = "one run has no interval" if reached.runs < 2 else "the mean is 0"
+        why = "the mean is 0" if reached.runs > 1 else "one run has no interval"
+        if reached == NO_MEAN:
+            lacking = sum(run.value(made.figure) is None for run in made.runs)
+            why = f"{lacking:,} of them {noun(lacking, 'has', 'have')} none"
         return f"{figure}: {wished} was wished, and not reached with {runs}: {why}"
-    if is_met:
-        return f"{figure}: {wished} was wished; reached ± {_percent(reached.relative)} with {runs}"
+    if made.is_met and reached.relative == 0:
+        return (
+            f"{figure}: {wished} was wished; all {runs} have the same; of what comes less often "
+            "than in one of so many they say nothing"
+        )
+    if made.is_met:
+        return f"{figure}: {wished} was wished; reached ± {percent(reached.relative)} with {runs}"
     enough = rule.runs_wanted(reached) or 0
     return (
-        f"{figure}: {wished} was wished; reached ± {_percent(reached.relative)} with {runs}, the "
-        f"most that were allowed; --most {_rounded(enough):,} may be enough"
+        f"{figure}: {wished} was wished; reached ± {percent(reached.relative)} with {runs}, the "
+        f"most that were allowed; --most {estimated(enough)} may be enough"
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
-
-
-def _rounded(runs: int) -> int:
-    """A number of runs that is only an estimate, rounded up to two digits."""
-    step = int(10 ** max(len(str(runs)) - 2, 0))
-    return -(-runs // step) * step
 
 
 def _mean_table(figures: Sequence[RunFigure]) -> list[str]:
@@ -153,26 +162,30 @@ def _mean_table(figures: Sequence[RunFigure]) -> list[str]:
     shares = [None if figure.mean is None else figure.mean.relative for figure in figures]
     labels = ("mean", f"± ({100 * LEVEL:g} %)", "sd", "least", "greatest")
     columns = [(label, [row[place] for row in rows]) for place, label in enumerate(labels)]
-    percent = ["–" if share is None else f"{100 * share:.2g}" for share in shares]
+    percents = ["–" if share is None else significant(100 * share, 2) for share in shares]
     names = [printable(figure.name) for figure in figures]
-    return table([("figure", names), *columns[:2], ("± %", percent), *columns[2:]], words=1)
+    return table([("figure", names), *columns[:2], ("± %", percents), *columns[2:]], words=1)
 
 
 def _line(figure: RunFigure) -> list[str]:
     """The figures of a line, which have a unit in common, and so many decimals."""
     mean = figure.mean
     parts = (None,) * 3 if mean is None else (mean.mean, mean.half_width, mean.sd)
-    return _aligned([*parts, figure.least, figure.greatest])
+    return known(parts, _finest(figure)) + _of_runs([figure.least, figure.greatest], figure)
 
 
-def _aligned(values: Sequence[float | None]) -> list[str]:
-    """Figures of one unit, with as many decimals each; none if all of them are whole."""
+def _of_runs(values: Sequence[float | None], figure: RunFigure) -> list[str]:
+    """Figures that single runs had: without decimals where all of them are whole."""
     whole = all(value is None or value == int(value) for value in values)
-    return (
-        integers([None if value is None else int(value) for value in values])
-        if whole
-        else decimals(values)
-    )
+    return known(values, None if whole else _finest(figure))
+
+
+def _finest(figure: RunFigure) -> float | None:
+    """The smaller one of half-width and deviation: the digits of either are worth showing."""
+    mean = figure.mean
+    if mean is None or mean.half_width is None or mean.sd is None:
+        return None
+    return min(mean.half_width, mean.sd)
 
 
 def _quantile_table(figures: Sequence[RunFigure], enough: Sequence[bool]) -> list[str]:
@@ -180,16 +193,17 @@ def _quantile_table(figures: Sequence[RunFigure], enough: Sequence[bool]) -> lis
     columns: list[tuple[str, list[str]]] = [("over runs", [printable(one.name) for one in figures])]
     for place, name in enumerate(_QUANTILES):
         if enough[place]:
-            found = [_quantile(figure.quantiles[place]) for figure in figures]
+            found = [_quantile(one.quantiles[place], one) for one in figures]
             columns.append((name, [value for value, _ in found]))
             columns.append((f"{100 * LEVEL:g} % interval", [interval for _, interval in found]))
     return table(columns, words=1)
 
 
-def _quantile(found: Quantile | None) -> tuple[str, str]:
+def _quantile(found: Quantile | None, figure: RunFigure) -> tuple[str, str]:
+    """A quantile and its interval, each with the decimals that the figure has above."""
     if found is None:
         return "–", "–"
-    value, low, high = _aligned([found.value, found.low, found.high])
+    value, low, high = _of_runs([found.value, found.low, found.high], figure)
     return value, f"{low} to {high}"
 
 
@@ -217,6 +231,7 @@ def _data(made: Replicated, rule: Stopping) -> dict[str, Any]:
         "checked": first.figures["checked"],
         "verdict": first.figures["verdict"],
         "fingerprint": made.fingerprint,
+        "outcomes": [{"figure": name, "runs": found} for name, found in made.outcomes().items()],
         "figures": [_nested(figure) for figure in made.figures()],
     }
 

@@ -16,7 +16,7 @@ import pytest
 
 from sim.cli import main
 from sim.experiments.intervals import mean_of
-from tests.sim.experiments.test_replicated import CRASHING, FIXED
+from tests.sim.experiments.test_replicated import CRASHING, FIXED, LUCKY
 from tests.sim.experiments.test_replication import BESIDE, SMALL
 from tests.sim.terminals import rest_of
 
@@ -65,7 +65,7 @@ def test_the_table_shows_means_with_intervals_and_what_is_not_determined(
     assert lines[3].split() == [
         "makespan_s",
         *(
-            f"{number:.2f}" if place != 2 else f"{100 * found.relative:.2g}"
+            f"{number:.1f}" if place != 2 else f"{100 * found.relative:.2g}"
             for place, number in enumerate(
                 [found.mean, found.half_width, 0.0, found.sd or 0.0, min(spans), max(spans)]
             )
@@ -114,6 +114,46 @@ def test_a_precision_that_the_cap_ends_says_how_far(
     }
     # What was asked for stands first.
     assert data["figures"][0]["figure"] == "rows_per_s"
+
+
+def test_a_precision_of_a_figure_that_runs_lack_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, LUCKY)
+    given = ("--precision", "2%", "--figure", "first_row_s")
+    out, _ = run(capsys, file, *given)
+    found = re.search(
+        r"^first_row_s: ± 2 % was wished, and not reached with 10 runs: (\d) of them have none$",
+        out,
+        re.MULTILINE,
+    )
+    assert found is not None
+    assert f"first_row_s: {found[1]} runs had none, so there is no mean of all\n" in out
+    data = data_of(capsys, file, *given)
+    assert (data["precision"]["reached"], data["precision"]["met"]) == (None, False)
+
+
+def test_runs_that_were_stopped_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stops = "failures: {default: {permanent: 0.2}, early_stop: {window: 4, rate: 0.5}}\n"
+    file = written(tmp_path, CRASHING + stops)
+    out, _ = run(capsys, file, "--replications", "8")
+    found = re.search(
+        r"^outcome: stopped in (\d) runs?, success in (\d) runs?; the figures are of all of them "
+        r"together$",
+        out,
+        re.MULTILINE,
+    )
+    assert found is not None
+    (outcomes,) = data_of(capsys, file, "--replications", "8")["outcomes"]
+    assert outcomes == {
+        "figure": "outcome",
+        "runs": {"stopped": int(found[1]), "success": int(found[2])},
+    }
+    assert sum(outcomes["runs"].values()) == 8
+    # What went as it should is no news.
+    assert "outcome" not in run(capsys, written(tmp_path, CRASHING), "--replications", "2")[0]
 
 
 def test_one_run_is_no_interval(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,7 +292,7 @@ def test_a_pipeline_that_keeps_its_seed_is_remarked_on_once(
 def test_runs_that_are_all_alike_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = run(capsys, written(tmp_path, FIXED), "--precision", "0.02")
     assert "every run has the same figures: no draw of the scenario depends on the seed\n" in out
-    assert "reached ± 0 % with 22 runs\n" in out
+    assert "± 2 % was wished; all 22 runs have the same; of what comes less often" in out
     assert "fixed: 22 runs" in out
 
 

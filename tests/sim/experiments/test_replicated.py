@@ -10,7 +10,7 @@ import pytest
 
 from cellspec.errors import SpecError
 from sim.experiments.deciding import check_figure, deciding
-from sim.experiments.intervals import mean_of
+from sim.experiments.intervals import NO_MEAN, mean_of
 from sim.experiments.replicated import Replicated, replicated
 from sim.experiments.replication import replicate
 from sim.experiments.stopping import FixedRuns, Precision, Stopping, next_size
@@ -28,6 +28,16 @@ checkpoint: {every_rows: 10}
 crashes: [{random: {mean_s: 15}}]
 redo: fresh
 """
+
+LUCKY = """
+name: lucky
+rows: 1
+columns:
+  - {name: a, traits: [CELL_BY_CELL], latency: {model: constant, value_s: 1}}
+limits: {workers: 1, resources: {}}
+failures: {default: {permanent: 0.5}}
+"""
+"""Of one row that is dropped with probability 1/2 there may be no first row."""
 
 FIXED = """
 name: fixed
@@ -76,21 +86,26 @@ def test_every_figure_that_is_a_number_is_there_once(tmp_path: Path) -> None:
 
 
 def test_a_figure_that_one_run_lacks_has_no_mean(tmp_path: Path) -> None:
-    # Of one row that is dropped with probability 1/2 there may be no first row.
-    text = """
-name: lucky
-rows: 1
-columns:
-  - {name: a, traits: [CELL_BY_CELL], latency: {model: constant, value_s: 1}}
-limits: {workers: 1, resources: {}}
-failures: {default: {permanent: 0.5}}
-"""
-    made = make(tmp_path, text, FixedRuns(12))
-    found = next(figure for figure in made.figures() if figure.name == "first_row_s")
+    made = make(tmp_path, LUCKY, FixedRuns(12), figure="first_row_s")
+    found = made.figures()[0]
+    assert found.name == "first_row_s"
     assert 0 < found.lacking < 12
     assert (found.mean, found.least, found.quantiles) == (None, None, (None, None, None))
-    with pytest.raises(SpecError, match=r"^--figure: first_row_s: the run with seed \d+ has none"):
-        make(tmp_path, text, FixedRuns(12), figure="first_row_s")
+    assert made.reached == NO_MEAN
+
+
+def test_a_precision_ends_at_the_look_that_sees_a_run_without_the_figure(tmp_path: Path) -> None:
+    made = make(tmp_path, LUCKY, Precision(0.02), figure="first_row_s")
+    # No number of runs more would give it a mean.
+    assert (len(made.runs), made.is_met) == (10, False)
+
+
+def test_how_runs_end_is_counted_by_words(tmp_path: Path) -> None:
+    stops = "failures: {default: {permanent: 0.2}, early_stop: {window: 4, rate: 0.5}}\n"
+    made = make(tmp_path, CRASHING.replace("crashes:", f"{stops}crashes:"), FixedRuns(8))
+    words = [str(run.figures["outcome"]) for run in made.runs]
+    assert set(words) == {"stopped", "success"}
+    assert made.outcomes() == {"outcome": {word: words.count(word) for word in sorted(set(words))}}
 
 
 def test_a_precision_ends_with_the_round_that_confirms_it(tmp_path: Path) -> None:
@@ -145,6 +160,12 @@ def test_a_misspelled_figure_is_refused_after_the_first_run(tmp_path: Path) -> N
 def test_a_figure_that_is_no_number_is_refused(name: str) -> None:
     with pytest.raises(SpecError, match=r"and no number$"):
         check_figure(name, {"verdict": "fine", "checked": True})
+
+
+@pytest.mark.parametrize("name", ["seed", "rows", "resource.chat.limit"])
+def test_a_figure_that_the_scenario_gives_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SpecError, match=f"{name} is what the scenario says, and no figure of its"):
+        make(tmp_path, SMALL, Precision(0.02), figure=name)
 
 
 def test_figures_of_faults_are_shown_where_there_are_faults(tmp_path: Path) -> None:
