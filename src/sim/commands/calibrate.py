@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-_RUNS = 10
+_RUNS = 20
+"""With other seeds the interval of a record is about 16 % wider or narrower; of 10 runs, 24 %."""
 
 
 def add_parser(commands: Any) -> None:
@@ -89,6 +90,7 @@ def _calibrate(args: argparse.Namespace) -> int:
 
     from cellspec.errors import SpecError
     from cellspec.files import check_apart, path_of, write_files
+    from sim.commands.progress import run_progress
     from sim.experiments.calibration.calibration import calibrate
     from sim.experiments.calibration.from_log import LogOptions, read_record
     from sim.experiments.calibration.from_trace import read_trace
@@ -122,9 +124,10 @@ def _calibrate(args: argparse.Namespace) -> int:
         if args.out is not None:
             text = scenario.to_yaml(path_of(args.out).parent)
         runs: Any = {"runs": args.replications, "jobs": args.jobs}
-        for path, other in {args.record: None, **others}.items():
-            found = predict(made, folder, against=other, **runs)
-            predictions[Path(path).name] = sized(made, other), found
+        with run_progress(2 * args.replications * (1 + len(others))) as progress:
+            for path, other in {args.record: None, **others}.items():
+                found = predict(made, folder, against=other, on_run=progress.done, **runs)
+                predictions[Path(path).name] = sized(made, other), found
     put(render(made, name, predictions, args.format))
     if text is not None:
         target = path_of(args.out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -131,8 +132,9 @@ def _engine(made: Calibration) -> list[str]:
 def _failures(made: Calibration) -> list[str]:
     if not made.failing:
         calls = len(made.record.calls)
-        # None of n calls: the share is below 3 / n with 95 % (Hanley and Lippman-Hand, JAMA 1983).
-        return [f"failures: none of {counted(calls, 'call')}, so at most {300 / calls:.2g} % fail"]
+        # None of n calls: with 95 % the share is below that at which (1 - share)^n is 5 %.
+        most = 100 * -math.expm1(math.log(0.05) / calls)
+        return [f"failures: none of {counted(calls, 'call')}, so at most {most:.2g} % fail"]
     lines = []
     for one in made.failing:
         shares = ", ".join(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +139,8 @@ def _column_fit(
     mine = [call for call in well if call.start_s >= cold_s]
     if well and not mine:
         remarks.append(f"{name!r}: no call ended well but those of a cold start; they are taken")
+    if not well:
+        remarks.append(f"{name!r}: no call ended well; the seconds are those of failed ones")
     used = mine or well or calls
     per_row_s = _per_row_s(name, used, remarks)
     gap_s = overhead.gaps_s.get(name, 0.0)
@@ -306,6 +308,12 @@ def _remarks(made: Calibration) -> list[str]:
             "wait for nothing; say it under failures.backoff"
         )
     for one in made.failing:
+        if one.timeout_s is not None:
+            found.append(
+                f"{one.column!r}: calls that timed out would have taken longer than "
+                f"{one.timeout_s:.4g} s, nobody knows how long: the scenario says nothing of a "
+                "longer timeout_s"
+            )
         fits = next((fit for fit in made.columns if fit.column == one.column), None)
         if one.seconds is None or fits is None or fits.seconds is None:
             continue
@@ -360,12 +368,34 @@ def resampled(made: Calibration, data: Mapping[str, Any], rng: Generator) -> dic
     """
     found = copy.deepcopy(dict(data))
     for one in made.columns:
-        if one.seconds is not None and "columns" in found:
-            for item in found["columns"]:
-                if item.get("latency") == one.seconds.model:
-                    item["latency"] = one.seconds.again(rng)
+        places = made.places.get(one.column, ())
+        again = replace(
+            one,
+            seconds=None if one.seconds is None else _again(one.seconds, rng),
+            tokens=one.tokens and (_again(one.tokens[0], rng), _again(one.tokens[1], rng)),
+        )
+        for name in places:
+            _put_latency(found, name, _latency(found, again, name), one.per_row_s)
+    if "columns" in found:
+        for name, (own, of) in made.record.skipped.items():
+            _column(found, name)["skip_rate"] = float(rng.binomial(of, own / of)) / of
+    by_column = (found.get("failures") or {}).get("by_column", {})
     for fails in made.failing:
-        rates = (found.get("failures") or {}).get("by_column", {}).get(fails.column, {})
-        for kind, rate in rates.items():
-            rates[kind] = min(float(rng.binomial(fails.calls, rate)) / fails.calls, 0.999)
+        for name in made.places.get(fails.column, ()):
+            if rates := by_column.get(name):
+                by_column[name] = _rates_again(rates, fails.calls, rng)
     return found
+
+
+def _again(fit: Fit, rng: Generator) -> Fit:
+    return replace(fit, model=fit.again(rng))
+
+
+def _rates_again(rates: Mapping[str, float], calls: int, rng: Generator) -> dict[str, float]:
+    """Failure rates as another record of as many calls has them."""
+    rest = max(0.0, 1 - math.fsum(rates.values()))
+    counts = rng.multinomial(calls, [*rates.values(), rest])
+    # A scenario in which every call is refused has no end.
+    return {
+        kind: min(int(count) / calls, 0.999) for kind, count in zip(rates, counts, strict=False)
+    }

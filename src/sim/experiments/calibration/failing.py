@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from statistics import fmean, median
 from typing import Any
 
 from sim.experiments.calibration.record import Call, Record
+from sim.scenario.records import Backoff
 
 __all__ = ["Failing", "backoff_of", "failing_of"]
 
@@ -81,6 +83,23 @@ def backoff_of(calls: Sequence[Call]) -> dict[str, Any]:
     if first_s > 0 and len(first) > 1:
         jitter = max(abs(wait / first_s - 1) for wait in first)
         found["jitter"] = round(min(jitter, 1.0), 6) if jitter > 1e-6 else 0.0
-    most = max(wait for each in waits.values() for wait in each)
-    found["most_s"] = max(most, first_s)
+    found["most_s"] = _most_s(waits, found)
     return found
+
+
+def _most_s(waits: Mapping[int, Sequence[float]], backoff: Mapping[str, float]) -> float:
+    """The cap of the waits, where one is shown: a wait that is shorter than its number says.
+
+    Else it is the longest wait, or the scenario's own default if that is longer: the waits of later
+    failures than the record has go on growing.
+    """
+    first_s, factor = backoff["first_s"], backoff["factor"]
+    capped = []
+    for number, each in waits.items():
+        # What a mean of so many waits is off by chance, with their jitter.
+        slack = max(0.02, 2 * backoff.get("jitter", 0.0) / math.sqrt(3 * len(each)))
+        if fmean(each) < (1 - slack) * first_s * factor ** (number - 1):
+            capped.append(fmean(each))
+    if capped and factor > 1:
+        return max(*capped, first_s)
+    return max(Backoff().most_s, *(max(each) for each in waits.values()))

@@ -248,12 +248,18 @@ def _table(x: Floats) -> dict[float, float]:
     import numpy as np
 
     count = len(x)
+    most = int(np.searchsorted(x, x[-1], "left"))
     if count <= 101:
         shares = [round(place / (count - 1), 6) for place in range(count)]
         return dict(zip(shares, x.tolist(), strict=True))
     tail = [0.992, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999]
     shares = [place / 100 for place in range(100)]
     shares += [share for share in tail if count * (1 - share) >= 1] + [1.0]
+    if 0 < most < count - 1:
+        # Where the largest number begins to repeat, as those that timed out do, the table steps.
+        step = [(most - 1) / (count - 1), most / (count - 1)]
+        shares = [share for share in shares if not step[0] < share < step[1]]
+        shares = sorted({*shares, *(round(share, 9) for share in step)})
     return dict(zip(shares, np.quantile(x, shares).tolist(), strict=True))
 
 

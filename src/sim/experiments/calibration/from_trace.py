@@ -345,6 +345,11 @@ class _Replay:
         if self._rejected:
             words = counted(self._rejected, "row")
             found.left_out.append(f"{words} that an answer rejected: say them under accept")
+        if self._writes and "checkpoint" not in found.scenario:
+            words = counted(len(self._writes), "checkpoint")
+            found.left_out.append(
+                f"{words}: the header does not say when one is due; say it under checkpoint"
+            )
         if self._cut:
             words = counted(self._cut, "call")
             found.left_out.append(f"{words} cut off, whose length nobody knows")

@@ -9,7 +9,7 @@ recorded ones. The interval is mean ± t · sd · √(1 + 1/n) over these runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -99,6 +99,7 @@ def predict(
     runs: int,
     jobs: int = 1,
     against: Record | None = None,
+    on_run: Callable[[], object] = lambda: None,
 ) -> list[Predicted]:
     """Simulate a fitted scenario with the seeds 0, 1, 2, …, and compare the runs with a record.
 
@@ -109,6 +110,7 @@ def predict(
         jobs: runs at once.
         against: another run of the same columns, whose rows and limits the scenario takes; by
             default the one that was fitted.
+        on_run: called after each of the 2 × `runs` runs; for progress.
 
     Raises:
         MissingExtraError: scipy is not installed, or, for several jobs, joblib.
@@ -121,7 +123,10 @@ def predict(
     for seed in range(runs):
         other = scenario_of(resampled(made, data, stream(seed, "resample", "", 0).rng), folder)
         tasks.append(_Task(other, runs + seed, made.places, served))
-    found = list(in_parallel(_run, tasks, jobs=jobs))
+    found = []
+    for figures in in_parallel(_run, tasks, jobs=jobs):
+        found.append(figures)
+        on_run()
     predicted = []
     # Without dependencies, as a log is, nothing can be said of the whole.
     whole = record.source == "trace" or made.piped

@@ -86,3 +86,32 @@ def test_tokens_alone_write_no_scenario(tmp_path: Path, capsys: pytest.CaptureFi
     assert not out.exists()
     assert main(["calibrate", str(log)]) == FINE
     assert "only its tokens are fitted" in capsys.readouterr().out
+
+
+def test_a_log_of_one_call_has_failure_bounds_that_are_shares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "one.csv"
+    path.write_text("start,seconds\n1,2\n")
+    assert main(["calibrate", str(path), "--replications", "1"]) == FINE
+    # 0.05 = (1 - share) ** 1
+    assert "none of 1 call, so at most 95 % fail" in capsys.readouterr().out
+
+
+def test_a_pipeline_of_datadesigner_or_tokens_has_other_fits_in_the_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, scenario = tmp_path / "log.csv", tmp_path / "two.yaml"
+    rows = [f"{place},{100 + 10 * (place % 9)},{20 + place % 13}" for place in range(60)]
+    log.write_text("start,prompt_tokens,output_tokens\n" + "\n".join(rows) + "\n")
+    scenario.write_text(
+        "name: two\nrows: 60\n"
+        "columns: [{name: call, traits: [START, CELL_BY_CELL], resource: m, latency:"
+        " {model: request, output_tokens: {model: constant, value: 1}}}]\n"
+        "limits: {workers: 4, resources: {m: 4}}\n"
+        "endpoints: {m: {tpot_s: {1: 0.03, 8: 0.04}}}\n"
+    )
+    arguments = [str(log), "--pipeline", str(scenario), "--replications", "3"]
+    assert main(["calibrate", *arguments, "--format", "json"]) == FINE
+    data = json.loads(capsys.readouterr().out)
+    assert data["scenario"]["columns"][0]["latency"]["output_tokens"]["model"] != "constant"
