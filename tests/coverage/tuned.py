@@ -120,6 +120,7 @@ def searched(number: int, case: Case, effort: Effort = EFFORT) -> Search:
         effort=effort,
         first_seed=APART * number,
         checked=False,
+        confirm=False,
     ).result()
     return _of(tuned, case)
 

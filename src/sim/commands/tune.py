@@ -95,9 +95,13 @@ def add_parser(commands: Any) -> None:
 
 
 def _tune(args: argparse.Namespace) -> int:
+    from functools import partial
+
+    from cellspec.text import counted
     from sim.commands.progress import run_progress
     from sim.experiments.elimination import Effort
     from sim.experiments.tuned import GOALS, Tuning
+    from sim.experiments.tuning_fields import with_workers
     from sim.output.tune import Report, render
     from sim.scenario.loader import ScenarioFile
     from sim.scenario.remarks import kept_seeds, remarks
@@ -114,12 +118,16 @@ def _tune(args: argparse.Namespace) -> int:
     for remark in kept_seeds(own):
         note(f"note: {path}: {remark}")
     file, sets = ScenarioFile(path), dict(map(override, args.overrides))
-    fields, not_searched = _fields(args, file, own, sets)
+    more_workers = _more_workers(args, sets)
+    fields, not_searched = _fields(args, file, own, sets, more_workers=more_workers)
     with run_progress(go_on="nothing of a search is kept") as progress:
 
         def on_stage(number: int, fields: Sequence[Field], candidates: int) -> None:
             names = ", ".join(field.name for field in fields)
             progress.say(f"{names}: {candidates} candidates{f', pass {number}' * (number > 1)}")
+
+        def on_fresh(runs: int) -> None:
+            progress.say(f"the winner: {counted(runs, 'run')} with fresh seeds")
 
         tuning = Tuning(
             lambda settings: file.load({**sets, **settings}, option=""),
@@ -128,11 +136,13 @@ def _tune(args: argparse.Namespace) -> int:
             limits=limits,
             effort=Effort(args.precision, args.most),
             allowed=args.allowed,
+            completed=partial(with_workers, own) if more_workers else dict,
             jobs=args.jobs,
             cluster=args.backend,
             checked=args.checked,
             on_run=progress.done,
             on_stage=on_stage,
+            on_fresh=on_fresh,
         )
         _check_figures(path, tuning.own_figures(), limits)
         tuned = tuning.result()
@@ -228,8 +238,22 @@ def _check_figures(path: str, figures: Mapping[str, Scalar], limits: Sequence[Li
             raise SpecError(f"{path}: {error}") from None
 
 
+def _more_workers(args: argparse.Namespace, sets: Settings) -> bool:
+    """Whether workers go up with the usual values of a limit: nothing says how many there are."""
+    from sim.experiments.tuning_fields import WORKERS
+
+    over = [text.partition("=") for text in args.over]
+    usual = not over or any(not equals for _, equals, _ in over)
+    return usual and WORKERS not in {*sets, *(name for name, _, _ in over)}
+
+
 def _fields(
-    args: argparse.Namespace, file: ScenarioFile, own: Scenario, sets: Settings
+    args: argparse.Namespace,
+    file: ScenarioFile,
+    own: Scenario,
+    sets: Settings,
+    *,
+    more_workers: bool,
 ) -> tuple[list[Field], list[str]]:
     """The fields that are searched, and notes on those that are not.
 
@@ -240,7 +264,7 @@ def _fields(
     from cellspec.text import did_you_mean
     from sim.experiments.tuning_fields import default_fields, given_field
 
-    usual, notes = default_fields(own, args.allowed)
+    usual, notes = default_fields(own, args.allowed, more_workers=more_workers)
     if not args.over:
         if not usual:
             raise SpecError(f"{file.path}: nothing to search: give --over FIELD=V1,V2,…")

@@ -21,6 +21,10 @@ its figure, where p is the probability of error of one comparison and n the runs
 a larger share of runs, all n miss them with a probability below p; and a crash is taken to double
 the figure at most, or to make a share 1.
 
+*What was chosen before.* A search may follow another one, whose choice is among its candidates and
+has more runs than these. It stays unless it is put out, or another one has the better mean over all
+of its runs.
+
 *Limits.* A candidate is out when its interval lies above a limit, and puts others out only if its
 interval lies below all limits. In between, the limit is *undetermined*.
 """
@@ -212,6 +216,8 @@ class Elimination:
         chosen: the place of the best; None if all are out.
         ended: one was left; the others cannot be better by more than the precision; or the cap
             was reached first.
+        held: the one that these runs alone would choose, less the one that was chosen before and
+            stays, over all runs of the latter; None if these runs alone decide.
     """
 
     standings: tuple[Standing, ...]
@@ -219,6 +225,7 @@ class Elimination:
     sizes: tuple[int, ...]
     chosen: int | None
     ended: Literal["one left", "precise", "cap"]
+    held: Against | None = None
 
     def left(self) -> list[Standing]:
         """Those that are not out."""
@@ -254,6 +261,7 @@ def eliminate(
     effort: Effort | None = None,
     changes: Sequence[int] = (),
     crashes: str | None = None,
+    before: int | None = None,
 ) -> Elimination:
     """Find the best candidate.
 
@@ -268,6 +276,7 @@ def eliminate(
             can be better by more than the precision, the one with the fewest is chosen. None
             given: no candidate changes more than another.
         crashes: the figure that counts the crashes of a run, where these are random.
+        before: the place of the candidate that was chosen before; None if none was.
 
     Raises:
         MissingExtraError: a package of the extra `experiments` is not installed.
@@ -277,7 +286,7 @@ def eliminate(
     search = _Search(
         runs, candidates, figure, less_is_better, limits, effort or Effort(), changes, crashes
     )
-    return search.result()
+    return search.result(before)
 
 
 class _Search:
@@ -301,7 +310,7 @@ class _Search:
         self._all = tuple(Standing(place) for place in range(candidates))
         self._values: dict[int, list[float]] = {}
 
-    def result(self) -> Elimination:
+    def result(self, before: int | None) -> Elimination:
         made: list[int] = []
         sizes = self._effort.sizes()
         chosen: int | None = None
@@ -316,10 +325,33 @@ class _Search:
             if sure and all(self._is_settled(one) for one in left):
                 ended = "one left" if len(left) <= 1 else "precise"
                 break
+        held = None if before is None or chosen is None else self._held(before, chosen)
+        if held is not None:
+            chosen = before
         for one in self._left():
             if chosen is not None and one.place != chosen:
                 one.against = Against(chosen, self._less(chosen, one.place))
-        return Elimination(self._all, self._level, tuple(made), chosen, ended)
+        return Elimination(self._all, self._level, tuple(made), chosen, ended, held)
+
+    def _held(self, before: int, chosen: int) -> Against | None:
+        """How the chosen one stands to the one chosen before; None if it takes its place."""
+        kept = self._all[before]
+        if before == chosen or kept.out is not None or self._all[chosen].meets > kept.meets:
+            return None
+        values = self._runs.values(self._figure, before)
+        if values is None:
+            return None
+        try:
+            self._runs.grow(len(values), [chosen])
+        except SpecError:
+            values = values[: len(self._values[before])]
+        others = self._runs.values(self._figure, chosen)
+        if others is None:
+            return None
+        size = min(len(values), len(others))
+        found = paired(values[:size], others[:size], self._level)
+        is_better = self._worse_by(found) < -self._noise(found)
+        return None if is_better else Against(chosen, found)
 
     def _left(self) -> list[Standing]:
         return [one for one in self._all if one.out is None]

@@ -4,9 +4,13 @@ All settings run with the same seeds, and are put out round by round
 (`sim.experiments.elimination`). Few combinations are all tried, at most `PRODUCT`. More are
 searched *one field at a time*: the values of the first field, with the rest as the scenario has it;
 then those of the second, with the best of the first; and so on, and again for each field whose
-surroundings have changed since, until nothing changes or after `PASSES` passes. So the result is
-the best of what was tried, and says nothing of combinations that were not. A setting that was run
-once keeps its runs.
+surroundings have changed since, until nothing changes or after `PASSES` passes. A value that was
+chosen before stays unless another one is shown to be better, so that no pass undoes what an earlier
+one gained. The result says nothing of combinations that were not tried. A setting that was run once
+keeps its runs.
+
+The best of many looks better than it is, because chance helped to choose it. So the winner and the
+scenario as it is are run once more, with seeds that the search did not use: `Fresh`.
 
 The error of 5 % that a search allows itself is that of each *stage*, the candidates that are
 compared with each other.
@@ -25,17 +29,19 @@ from cellspec.errors import FaultsError, SpecError
 from sim.experiments.checkpoint_interval import Formulas, formulas_of, mean_between_crashes_s
 from sim.experiments.elimination import Effort, Elimination, Kept, Limit, Standing, eliminate
 from sim.experiments.experiment import Experiment
-from sim.experiments.intervals import LEVEL, Difference, Mean, mean_of, paired
+from sim.experiments.intervals import Difference, Mean, mean_of, paired
 from sim.experiments.replication import Replication, replicate
-from sim.experiments.tuning_fields import Field, Settings, other_result
+from sim.experiments.tuning_fields import Choice, Field, Settings, merged, other_result
 from sim.result_fields import Scalar
 from sim.scenario.scenario import Scenario
 
 __all__ = [
+    "FRESH",
     "GOALS",
     "PASSES",
     "PRODUCT",
     "Candidate",
+    "Fresh",
     "Goal",
     "Stage",
     "Tuned",
@@ -48,6 +54,9 @@ PRODUCT = 24
 
 PASSES = 3
 """How often all fields are looked at, one after the other."""
+
+FRESH = 20
+"""So many runs with fresh seeds are made at least, where the cap allows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +94,13 @@ class Candidate:
         label: the values of the fields that are compared, in their order.
         settings: all that is set.
         changed: how many of the compared fields are not as the scenario has them.
+        choices: of each compared field, its value.
     """
 
     label: str
     settings: Settings
     changed: int
+    choices: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +126,35 @@ class Stage:
 
     def beside(self) -> Iterator[tuple[Candidate, Standing]]:
         """The candidates that are not told apart from the chosen one."""
+        held = None if self.found.held is None else self.found.held.place
         for one in self.found.left():
-            if one.place != self.chosen:
+            if one.place not in (self.chosen, held):
                 yield self.candidates[one.place], one
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """Runs of the winner, and of the scenario as it is, with seeds that chose nothing.
+
+    Intervals are of 95 %: nothing was chosen by these runs.
+
+    Attributes:
+        first_seed: of these runs.
+        runs: of each of the two.
+        best: the goal's figure of the winner; None if a run has none.
+        own: that of the scenario as it is; None if it has none, or cannot be run.
+        gain: the winner's less the own one, seed by seed; None if one of them has none.
+        keeps: how the winner stands to each limit.
+        error: why a run of the winner cannot be made; "" if all can.
+    """
+
+    first_seed: int
+    runs: int
+    best: Mean | None = None
+    own: Mean | None = None
+    gain: Difference | None = None
+    keeps: tuple[Kept, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +171,8 @@ class Tuned:
         settled: whether the last pass changed nothing.
         tried: how many different settings were compared.
         winner: the best settings; None if none can be run.
-        keeps: how the winner stands to each limit, over all of its runs.
-        own: the goal's figure of the scenario as it is; None if it has none.
-        best: that of the winner.
-        gain: the winner's less the own one, seed by seed; None if one of them has none. Its
-            interval holds for whichever of the settings that were tried wins, after any round.
-        level: of that interval.
+        fresh: runs of the winner with other seeds; None without a winner, or if they are not
+            wanted.
         formulas: Young's and Daly's checkpoint interval for the winner; None where they say
             nothing.
     """
@@ -153,12 +186,13 @@ class Tuned:
     settled: bool
     tried: int
     winner: Settings | None
-    keeps: tuple[Kept, ...] = ()
-    own: Mean | None = None
-    best: Mean | None = None
-    gain: Difference | None = None
-    level: float = LEVEL
+    fresh: Fresh | None = None
     formulas: Formulas | None = None
+
+    @property
+    def breaks_limits(self) -> bool:
+        """Whether the winner is only the one that is nearest to the limits."""
+        return self.winner is not None and self.stages[-1].found.chosen is None
 
     def last_stages(self) -> list[Stage]:
         """Of each field the last stage: it compared what is beside the winner."""
@@ -187,10 +221,13 @@ class Tuning:
         limits: what must be kept.
         effort: how sure and how long.
         allowed: barriers that may read other rows; see `other_result`.
+        completed: gives settings with what they bring with them, as `with_workers` does.
         first_seed: of all runs.
         jobs, cluster, checked: as of `Experiment`.
         on_run: called after each run; for progress.
+        confirm: whether the winner is run again with fresh seeds.
         on_stage: called before each stage, with its number, the fields and the candidates.
+        on_fresh: called before the runs with fresh seeds, with how many each of them is to have.
     """
 
     load: Callable[[Settings], Scenario]
@@ -199,12 +236,15 @@ class Tuning:
     limits: Sequence[Limit] = ()
     effort: Effort = field(default_factory=Effort)
     allowed: Collection[str] = ()
+    completed: Callable[[Settings], Settings] = lambda settings: settings
     first_seed: int = 0
     jobs: int = 1
     cluster: str = "loky"
     checked: bool = True
     on_run: Callable[[Replication], object] = lambda _run: None
+    confirm: bool = True
     on_stage: Callable[[int, Sequence[Field], int], object] = lambda *_what: None
+    on_fresh: Callable[[int], object] = lambda _runs: None
 
     def __post_init__(self) -> None:
         # Without the packages of the extra no run is made.
@@ -243,35 +283,56 @@ class Tuning:
         together = combinations <= PRODUCT
         if together:
             fields = tuple(self._with_formulas(one, {}) for one in self.fields)
-            base, settled = self._stage(1, fields, {}), True
+            found, settled = self._stage(1, fields, (), {}), True
         else:
-            base, settled = self._one_at_a_time()
-        return self._ended(base, settled, one_at_a_time=not together)
+            found, settled = self._one_at_a_time()
+        return self._ended(found, settled, one_at_a_time=not together)
 
-    def _one_at_a_time(self) -> tuple[Settings | None, bool]:
+    def _one_at_a_time(self) -> tuple[Candidate | None, bool]:
         """Each field after the other, until nothing changes."""
-        base: Settings = {}
+        chosen: dict[str, Choice] = {}
         surroundings: dict[str, Settings] = {}
+        found: Candidate | None = None
         for number in range(1, PASSES + 1):
             changed = False
             for one in self.fields:
-                rest = one.without(base)
-                if surroundings.get(one.name) == rest:
+                rest = [choice for name, choice in chosen.items() if name != one.name]
+                around = self._merged(rest)
+                if surroundings.get(one.name) == around:
                     continue
-                surroundings[one.name], changed = rest, True
-                found = self._stage(number, (self._with_formulas(one, rest),), rest)
+                surroundings[one.name], changed = around, True
+                field = self._with_formulas(one.having(chosen.get(one.name)), around)
+                found = self._stage(number, (field,), rest, self._merged(chosen.values()))
                 if found is None:
                     return None, True
-                base = found
+                (chosen[one.name],) = found.choices
             if not changed:
-                return base, True
-        return base, all(surroundings[one.name] == one.without(base) for one in self.fields)
+                return found, True
+        return found, all(
+            surroundings[one.name]
+            == self._merged(choice for name, choice in chosen.items() if name != one.name)
+            for one in self.fields
+        )
 
-    def _stage(self, number: int, fields: Sequence[Field], base: Settings) -> Settings | None:
-        """Compare all combinations of some fields; the best settings, None if none can be run."""
-        candidates = tuple(map(self._in_order, _combined(fields, base)))
+    def _stage(
+        self,
+        number: int,
+        fields: Sequence[Field],
+        rest: Sequence[Choice],
+        kept: Settings,
+    ) -> Candidate | None:
+        """Compare all combinations of some fields; the best one, None if none can be run.
+
+        Args:
+            number: of the pass.
+            fields: that are compared.
+            rest: the choices of the other fields.
+            kept: the best settings so far: they stay unless others are better.
+        """
+        candidates = tuple(self._combined(fields, rest))
         self.on_stage(number, fields, len(candidates))
         runs = _Runs([self._experiment(one.settings) for one in candidates])
+        before = [place for place, one in enumerate(candidates) if one.settings == kept]
         found = eliminate(
             runs,
             len(candidates),
@@ -279,18 +340,36 @@ class Tuning:
             less_is_better=self.goal.less_is_better,
             limits=self.limits,
             effort=self.effort,
-            changes=[one.changed for one in candidates],
+            changes=[0 if one.settings == kept else 1 + one.changed for one in candidates],
             crashes=self._crashes,
+            before=before[0] if before else None,
         )
         chosen = found.chosen if found.chosen is not None else found.nearest()
+        base = self._merged(rest)
         self._stages.append(Stage(number, tuple(fields), base, candidates, found, chosen))
-        return None if chosen is None else candidates[chosen].settings
+        return None if chosen is None else candidates[chosen]
 
-    def _in_order(self, one: Candidate) -> Candidate:
-        """The same settings in the order of the fields."""
+    def _combined(self, fields: Sequence[Field], rest: Sequence[Choice]) -> Iterator[Candidate]:
+        """All combinations of the choices of some fields, the last field's fastest; each once.
+
+        Of labels for the same settings that one stands which changes least.
+        """
+        found: dict[tuple[tuple[str, str], ...], Candidate] = {}
+        for choices in product(*(one.choices for one in fields)):
+            changed = sum(not choice.is_own for choice in choices)
+            label = ", ".join(choice.label for choice in choices)
+            one = Candidate(label, self._merged((*rest, *choices)), changed, choices)
+            key = tuple(one.settings.items())
+            if key not in found or changed < found[key].changed:
+                found[key] = one
+        return iter(found.values())
+
+    def _merged(self, choices: Iterable[Choice]) -> Settings:
+        """What some choices set and bring with them, in the order of the fields."""
+        settings = self.completed(merged(choices))
         places = {each.name: place for place, each in enumerate(self.fields)}
-        names = sorted(one.settings, key=lambda name: places.get(name, len(places)))
-        return replace(one, settings={name: one.settings[name] for name in names})
+        names = sorted(settings, key=lambda name: places.get(name, len(places)))
+        return {name: settings[name] for name in names}
 
     def _experiment(self, settings: Settings) -> Experiment | SpecError:
         """The runs of these settings, or why there are none."""
@@ -308,9 +387,12 @@ class Tuning:
             return error
         if why := other_result(self._own, scenario, self.allowed):
             return SpecError(why)
+        return self._of([scenario], self.first_seed)
+
+    def _of(self, scenarios: Sequence[Scenario], first_seed: int) -> Experiment:
         return Experiment(
-            [scenario],
-            first_seeds=[self.first_seed],
+            scenarios,
+            first_seeds=[first_seed] * len(scenarios),
             jobs=self.jobs,
             cluster=self.cluster,
             checked=self.checked,
@@ -333,10 +415,14 @@ class Tuning:
         speed = run.value(figure_of(self._own, "rows_per_s"))
         return None if speed is None else formulas_of(scenario, speed)
 
-    def _ended(self, winner: Settings | None, settled: bool, *, one_at_a_time: bool) -> Tuned:
-        tried = sum(isinstance(one, Experiment) for one in self._experiments.values())
-        level = 1 - (1 - LEVEL) / (max(tried, 1) * len(self.effort.sizes()))
-        facts = Tuned(
+    def _ended(self, found: Candidate | None, settled: bool, *, one_at_a_time: bool) -> Tuned:
+        winner = None if found is None else found.settings
+        tried = {
+            tuple(sorted(one.settings.items()))
+            for stage in self._stages
+            for one in stage.candidates
+        }
+        return Tuned(
             self.goal,
             self._figure,
             tuple(self.limits),
@@ -344,57 +430,44 @@ class Tuning:
             one_at_a_time,
             tuple(self._stages),
             settled,
-            tried,
+            sum(isinstance(self._experiments[one], Experiment) for one in tried),
             winner,
-            level=level,
+            fresh=None if winner is None or not self.confirm else self._fresh(winner),
+            formulas=None if winner is None else self._formulas(winner),
         )
-        if winner is None:
-            return facts
+
+    def _fresh(self, winner: Settings) -> Fresh:
+        """Run the winner and the scenario as it is with seeds that no candidate has had."""
         best = self._experiment(winner)
         assert isinstance(best, Experiment)
-        own, size = self._experiment({}), len(best.runs[0])
-        values = best.values(self._figure)
-        before = _grown(own, size, self._figure)
-        gain = None
-        if values is not None and before is not None:
-            gain = paired(before, values, level)
+        most = self.effort.most_runs
+        facts = Fresh(self.first_seed + most, max(len(best.runs[0]), min(FRESH, most)))
+        self.on_fresh(facts.runs)
+        scenarios = best.scenarios if not winner else (*best.scenarios, self._own)
+        fresh = self._of(scenarios, facts.first_seed)
+        try:
+            fresh.grow(facts.runs, [0])
+        except SpecError as error:
+            return replace(facts, error=str(error))
+        values = fresh.values(self._figure)
         keeps = []
         for limit in self.limits:
-            found = best.values(limit.figure)
-            if found is not None:
-                over = sum(value > limit.most for value in found)
-                keeps.append(Kept(limit, mean_of(found, level), over))
-        return replace(
-            facts,
-            keeps=tuple(keeps),
-            own=None if before is None else mean_of(before),
-            best=None if values is None else mean_of(values),
-            gain=gain,
-            formulas=self._formulas(winner),
-        )
-
-
-def _grown(own: Experiment | SpecError, size: int, figure: str) -> list[float] | None:
-    """A figure of as many runs of the scenario as it is; None if it cannot be run or has none."""
-    if isinstance(own, SpecError):
-        return None
-    try:
-        own.grow(size)
-    except SpecError:
-        return None
-    values = own.values(figure)
-    return None if values is None else values[:size]
-
-
-def _combined(fields: Sequence[Field], base: Settings) -> Iterator[Candidate]:
-    """All combinations of the choices of some fields, the last field's fastest."""
-    for choices in product(*(one.choices for one in fields)):
-        settings = dict(base)
-        for choice in choices:
-            settings |= choice.settings
-        changed = sum(not choice.is_own for choice in choices)
-        label = ", ".join(choice.label for choice in choices)
-        yield Candidate(label, settings, changed)
+            at_most = fresh.values(limit.figure)
+            if at_most is not None:
+                over = sum(value > limit.most for value in at_most)
+                keeps.append(Kept(limit, mean_of(at_most), over))
+        facts = replace(facts, best=None if values is None else mean_of(values), keeps=tuple(keeps))
+        if not winner:
+            return facts
+        try:
+            fresh.grow(facts.runs, [1])
+        except SpecError:
+            return facts
+        before = fresh.values(self._figure, 1)
+        if before is None:
+            return facts
+        gain = None if values is None else paired(before, values)
+        return replace(facts, own=mean_of(before), gain=gain)
 
 
 class _Runs:

@@ -6,8 +6,8 @@ scenario:
 =======================  ===========================================================================
 concurrency              ``limits.resources.NAME``: from a quarter of the scenario's own limit,
                          doubled up to what the endpoint serves at once (``max_in_flight``, or the
-                         end of its table of speeds), else to four times its own, as far as there
-                         are workers; ``limits.workers``, where that is the limit
+                         end of its table of speeds), else to four times its own, with as many
+                         workers as that takes; ``limits.workers``, where that is the limit
 batch                    ``batch_size``: a quarter to four times, where a barrier works by batch
 barrier scope            ``barrier_scope``, where it leaves the result as it is
 policy                   all but ``random``
@@ -36,6 +36,7 @@ from sim.scenario.scenario import Scenario
 from sim.scenario.yaml_text import parse_yaml
 
 __all__ = [
+    "WORKERS",
     "Choice",
     "Field",
     "Ladder",
@@ -43,11 +44,16 @@ __all__ = [
     "dataset_barriers",
     "default_fields",
     "given_field",
+    "merged",
     "other_result",
+    "with_workers",
 ]
 
 Settings = Mapping[str, str]
 """Fields by their dotted names, and the YAML text of each value, as ``--set`` takes them."""
+
+WORKERS = "limits.workers"
+"""The field that holds how many calls are out at once, whatever they take."""
 
 _STEPS = (0.25, 0.5, 1, 2, 4)
 """Multiples of a scenario's own value."""
@@ -114,10 +120,12 @@ class Field:
     ladder: Ladder | None = None
     is_interval: bool = False
 
-    def without(self, settings: Settings) -> Settings:
-        """Settings without what this field's choices set."""
-        mine = {name for choice in self.choices for name in choice.settings} | {self.name}
-        return {name: value for name, value in settings.items() if name not in mine}
+    def having(self, choice: Choice | None) -> Field:
+        """The same field, with one more choice of its ladder if it is not among them."""
+        if choice is None or self.ladder is None or choice in self.choices:
+            return self
+        choices = sorted((*self.choices, choice), key=lambda one: float(one.label))
+        return replace(self, choices=tuple(choices))
 
     def end(self, value: str) -> str:
         """Which end of the ladder a value is, if it could go on there: "largest", "smallest"."""
@@ -136,6 +144,29 @@ class Field:
         more = (found.young_rows, found.daly_rows) if rows else (found.young_s, found.daly_s)
         given = [float(choice.label) for choice in self.choices]
         return replace(self, choices=self.ladder.choices(self.name, [*given, *more]))
+
+
+def merged(choices: Iterable[Choice]) -> Settings:
+    """What some choices set together."""
+    return {name: value for choice in choices for name, value in choice.settings.items()}
+
+
+def with_workers(own: Scenario, settings: Settings) -> Settings:
+    """Settings with as many workers as their limits of resources take, if they raise one of them.
+
+    Args:
+        own: the scenario without them.
+        settings: perhaps with limits of resources, and of workers.
+    """
+    before = {name: own.resource_limits[name] for name in _used(own)}
+    after = {
+        name: int(settings.get(_limit_field(own, name), limit)) for name, limit in before.items()
+    }
+    taken = sum(after.values())
+    is_raised = any(after[name] > limit for name, limit in before.items())
+    if not is_raised or taken <= int(settings.get(WORKERS, own.limits.workers)):
+        return settings
+    return {**settings, WORKERS: str(taken)}
 
 
 def other_result(own: Scenario, other: Scenario, allowed: Collection[str] = ()) -> str:
@@ -188,17 +219,19 @@ def dataset_barriers(scenario: Scenario) -> list[str]:
 
 
 def default_fields(
-    scenario: Scenario, allowed: Collection[str] = ()
+    scenario: Scenario, allowed: Collection[str] = (), *, more_workers: bool = True
 ) -> tuple[list[Field], list[str]]:
     """The fields that are searched if nothing else is said, and a line on each that is left out.
 
     Args:
         scenario: as the file has it.
         allowed: as of `other_result`.
+        more_workers: whether workers go up with the limits of resources (`with_workers`); if not,
+            a limit is raised no further than there are workers.
     """
     notes: list[str] = []
     fields = [
-        *_concurrency(scenario, notes),
+        *_concurrency(scenario, notes, more_workers=more_workers),
         *_batch(scenario, allowed, notes),
         *_scope(scenario, allowed, notes),
         _policy(scenario),
@@ -215,41 +248,49 @@ def _steps(own: float) -> list[float]:
     return [own * step for step in _STEPS]
 
 
-def _concurrency(scenario: Scenario, notes: list[str]) -> list[Field]:
-    used = [
+def _used(scenario: Scenario) -> list[str]:
+    """The resources with a limit that a column takes."""
+    return [
         name
         for name in scenario.resource_limits
         if any(name in scenario.takes(item.name) for item in scenario.latencies())
     ]
-    workers = scenario.limits.workers
+
+
+def _limit_field(scenario: Scenario, name: str) -> str:
+    """The field that holds the limit of a resource."""
+    field = f"limits.resources.{name}"
+    stated = scenario.limits.resources.get(name)
+    return f"{field}.max_concurrent" if isinstance(stated, ResourceLimit) else field
+
+
+def _concurrency(scenario: Scenario, notes: list[str], *, more_workers: bool) -> list[Field]:
+    used, workers = _used(scenario), scenario.limits.workers
     found = []
     for name in used:
         if "." in name:
             notes.append(f"limits.resources.{name}: a name with a dot cannot be set")
             continue
-        found.append(_resource(scenario, name, notes))
+        found.append(_resource(scenario, name, notes, more_workers=more_workers))
     own_limits = sum(scenario.resource_limits[name] for name in used)
     if not used:
-        found.append(_numbers("limits.workers", _steps(workers), Ladder(workers)))
+        found.append(_numbers(WORKERS, _steps(workers), Ladder(workers)))
     elif workers < own_limits:
         values = [*_steps(workers), own_limits]
-        found.append(_numbers("limits.workers", values, Ladder(workers, own_limits)))
+        found.append(_numbers(WORKERS, values, Ladder(workers, own_limits)))
     return found
 
 
-def _resource(scenario: Scenario, name: str, notes: list[str]) -> Field:
+def _resource(scenario: Scenario, name: str, notes: list[str], *, more_workers: bool) -> Field:
     own, workers = scenario.resource_limits[name], scenario.limits.workers
-    stated = scenario.limits.resources.get(name)
-    field = f"limits.resources.{name}"
-    if isinstance(stated, ResourceLimit):
-        field += ".max_concurrent"
-    served = _served(scenario, name)
-    top = max(own, min(served or 4 * own, workers))
-    if served is not None and served > top:
+    field, served = _limit_field(scenario, name), _served(scenario, name)
+    top = max(own, served or 4 * own)
+    if not more_workers and top > max(own, workers):
         notes.append(
-            f"{field}: no more than the {counted(workers, 'worker')} of limits.workers; "
-            f"--set limits.workers={served} lets {served:,} be tried"
+            f"{field}: no more than the {counted(workers, 'worker')} of {WORKERS}; "
+            f"without a value of your own it goes up with {field}"
         )
+        top = max(own, workers)
     values = [float(top)]
     step = own / 4
     while step < top:
@@ -373,6 +414,8 @@ def given_field(
         if why := other_result(own, scenario, allowed):
             raise SpecError(f"--over {name}={value}: {why}")
         choices.append(Choice(value, {} if scenario.digest() == digest else {name: value}))
+    if len(choices) > 1 and all(choice.is_own for choice in choices):
+        raise SpecError(f"--over {name}: the runs are the same with each of these values")
     numbers = all(type(value) in (int, float) for value in found)
     whole = all(isinstance(value, int) for value in found)
     if not numbers:

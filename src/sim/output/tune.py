@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cellspec.text import counted
-from sim.experiments.elimination import Against, Elimination, Kept, Out, Standing
+from sim.experiments.elimination import Against, Kept, Out, Standing
 from sim.experiments.intervals import LEVEL, Mean
-from sim.experiments.tuned import Candidate, Stage, Tuned
+from sim.experiments.tuned import Candidate, Fresh, Stage, Tuned
 from sim.output.result_table import decimals, integers, printable, table
 
 __all__ = ["Report", "render"]
@@ -116,7 +116,7 @@ def _stage(tuned: Tuned, stage: Stage) -> list[str]:
         title += f" (with {_settings(stage.base)})"
     means = [one.mean for one in found.standings]
     columns = [
-        ("candidate", [_label(one) for one in stage.candidates]),
+        ("candidate", [_label(stage, one) for one in stage.candidates]),
         ("", [_verdict(stage, one) for one in found.standings]),
         ("runs", integers([0 if one is None else one.runs for one in means])),
         (tuned.goal.figure, _means(means)),
@@ -128,7 +128,7 @@ def _stage(tuned: Tuned, stage: Stage) -> list[str]:
     # The words come last, where they may be long.
     columns.append(columns.pop(1))
     lines = table(columns, words=1)
-    return [title, *_left_aligned(lines, columns[-1][1]), _ended(tuned, found)]
+    return [title, *_left_aligned(lines, columns[-1][1]), _ended(tuned, stage)]
 
 
 def _means(found: Sequence[Mean | None]) -> list[str]:
@@ -148,9 +148,18 @@ def _left_aligned(lines: Sequence[str], words: Sequence[str]) -> list[str]:
     return found
 
 
-def _label(candidate: Candidate) -> str:
-    own = "" if candidate.changed else f" ({OWN})"
-    return f"{printable(candidate.label or OWN)}{own if candidate.label else ''}"
+def _label(stage: Stage, candidate: Candidate) -> str:
+    """The values that are compared, and what they bring with them."""
+    compared = {name for choice in candidate.choices for name in choice.settings}
+    more = {
+        name: text
+        for name, text in candidate.settings.items()
+        if name not in compared and stage.base.get(name) != text
+    }
+    added = _settings(more) or ("" if candidate.changed else OWN)
+    return (
+        f"{printable(candidate.label or OWN)}{f' ({added})' if candidate.label and added else ''}"
+    )
 
 
 def _verdict(stage: Stage, one: Standing) -> str:
@@ -182,7 +191,8 @@ def _kept_words(kept: Kept) -> str:
     return f"{kept.limit.figure} {_interval(kept.mean)} {words} {_number(kept.limit.most)}"
 
 
-def _ended(tuned: Tuned, found: Elimination) -> str:
+def _ended(tuned: Tuned, stage: Stage) -> str:
+    found = stage.found
     level, runs = (
         _percent(found.level),
         counted(found.sizes[-1], "run") if found.sizes else "no run",
@@ -195,31 +205,24 @@ def _ended(tuned: Tuned, found: Elimination) -> str:
         "cap": f"the cap of {runs} was reached before {precision} could be told apart",
     }[found.ended]
     what = "limits and differences" if tuned.limits else "differences"
-    return f"{said}; {what} have intervals of {level}"
+    text = f"{said}; {what} have intervals of {level}"
+    if found.held is not None:
+        other, before = stage.candidates[found.held.place], stage.candidates[found.chosen or 0]
+        text += (
+            f"\n{printable(before.label)} was chosen before, with more runs, and stays: in all of "
+            f"them {printable(other.label)} is {_difference(found.held)}"
+        )
+    return text
 
 
 def _winner(report: Report) -> list[str]:
     tuned = report.tuned
     if tuned.winner is None:
         return ["no candidate can be run"]
-    broken = any(kept.meets is False for kept in tuned.keeps)
-    title = "no candidate keeps the limits; the nearest" if broken else "winner"
+    title = "no candidate keeps the limits; the nearest" if tuned.breaks_limits else "winner"
     lines = [f"{title}: {_settings(tuned.winner) or f'the scenario {OWN}'}"]
-    rows = []
-    if tuned.best is not None:
-        words = f"{_interval(tuned.best)} ({_percent(LEVEL)}, {counted(tuned.best.runs, 'run')})"
-        rows.append((tuned.goal.figure, words))
-    if tuned.winner and tuned.own is not None:
-        rows.append((OWN, _interval(tuned.own)))
-    if tuned.winner and tuned.gain is not None:
-        sure = f"{_percent(tuned.level)}, whichever of the {tuned.tried} had won"
-        shown = "" if tuned.gain.is_shown else ": no difference shown"
-        rows.append(("difference", f"{_difference(Against(0, tuned.gain))} ({sure}){shown}"))
-    for kept in tuned.keeps:
-        over = f"above it in {kept.over:,} of {counted(kept.mean.runs, 'run')}"
-        rows.append(("limit", f"{_kept_words(kept)}; {over}"))
-    width = max((len(label) for label, _ in rows), default=0)
-    lines += [f"  {label:<{width}}  {text}" for label, text in rows]
+    if tuned.fresh is not None:
+        lines += _fresh(tuned, tuned.fresh)
     beside = list(_beside(tuned))
     if beside:
         lines.append("not told apart from it:")
@@ -231,6 +234,31 @@ def _winner(report: Report) -> list[str]:
     lines += _formulas(tuned)
     lines += ["run it:", f"  {report.command}"]
     return lines
+
+
+def _fresh(tuned: Tuned, fresh: Fresh) -> Iterator[str]:
+    """What runs with fresh seeds say of the winner."""
+    if fresh.error:
+        yield _wrapped(f"  with a fresh seed it cannot be run: {printable(fresh.error)}")
+        return
+    last = fresh.first_seed + fresh.runs - 1
+    runs = counted(fresh.runs, "run")
+    yield f"  on {runs} with seeds that chose nothing, {fresh.first_seed} to {last}"
+    rows = []
+    if fresh.best is None:
+        rows.append((tuned.goal.figure, "a run has none"))
+    else:
+        rows.append((tuned.goal.figure, f"{_interval(fresh.best)} ({_percent(LEVEL)})"))
+    if fresh.own is not None:
+        rows.append((OWN, _interval(fresh.own)))
+    if fresh.gain is not None:
+        shown = "" if fresh.gain.is_shown else ": no difference shown"
+        rows.append(("difference", f"{_difference(Against(0, fresh.gain))}{shown}"))
+    for kept in fresh.keeps:
+        over = f"above it in {kept.over:,} of {counted(kept.mean.runs, 'run')}"
+        rows.append(("limit", f"{_kept_words(kept)}; {over}"))
+    width = max(len(label) for label, _ in rows)
+    yield from (f"  {label:<{width}}  {text}" for label, text in rows)
 
 
 def _beside(tuned: Tuned) -> Iterator[tuple[str, str]]:
@@ -302,7 +330,7 @@ def _difference(against: Against) -> str:
     found = against.found
     half = found.difference.half_width
     if found.identical:
-        return "equal in every run"
+        return f"equal in all {counted(found.a.runs, 'run')}"
     scale = abs(found.a.mean)
     if not scale:
         more = "" if half is None else f" ± {_number(half)}"
@@ -422,21 +450,25 @@ def _against_data(against: Against | None) -> dict[str, Any] | None:
 
 
 def _winner_data(report: Report) -> dict[str, Any]:
-    tuned, gain = report.tuned, report.tuned.gain
-    found = tuned.formulas
+    tuned = report.tuned
+    found, fresh = tuned.formulas, tuned.fresh
+    assert fresh is not None
     return {
         "settings": dict(tuned.winner or {}),
-        "figure": _mean_data(tuned.best),
-        "as_it_is": _mean_data(tuned.own),
+        "keeps_limits": not tuned.breaks_limits,
+        "first_seed": fresh.first_seed,
+        "figure": _mean_data(fresh.best),
+        "as_it_is": _mean_data(fresh.own),
         "difference": None
-        if gain is None
+        if fresh.gain is None
         else {
-            "mean": gain.difference.mean,
-            "half_width": gain.difference.half_width,
-            "relative": gain.relative,
-            "level": tuned.level,
+            "mean": fresh.gain.difference.mean,
+            "half_width": fresh.gain.difference.half_width,
+            "relative": fresh.gain.relative,
+            "level": round(LEVEL, 12),
         },
-        "limits": [_kept_data(kept) for kept in tuned.keeps],
+        "limits": [_kept_data(kept) for kept in fresh.keeps],
+        "error": fresh.error or None,
         "not_told_apart": [
             {"settings": dict(candidate.settings), **(_against_data(standing.against) or {})}
             for stage in tuned.last_stages()

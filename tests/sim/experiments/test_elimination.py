@@ -276,6 +276,37 @@ def test_the_best_is_seldom_put_out(kind: str) -> None:
     assert lost <= 11
 
 
+# What was chosen before
+
+
+def rare(place: int, seed: int) -> float:
+    """Equal in the first runs; later the one with place 0 is worse now and then."""
+    return 100.0 + (400.0 if place == 0 and seed > 20 and seed % 10 == 0 else seed % 3)
+
+
+def test_what_was_chosen_before_stays_unless_another_is_better_in_all_of_its_runs() -> None:
+    made = Made(2, {"x": rare})
+    made.grow(200, [1])
+    alone = eliminate(made, 2, "x", less_is_better=True)
+    assert alone.chosen == 0
+    assert alone.held is None
+    found = eliminate(made, 2, "x", less_is_better=True, before=1)
+    assert found.chosen == 1
+    assert found.held is not None
+    assert found.held.place == 0
+    assert found.held.found.a.runs == 200
+    assert found.held.found.difference.mean > 0
+    assert found.standings[0].against is not None
+    assert found.standings[0].against.place == 1
+
+
+def test_what_was_chosen_before_goes_if_another_is_better() -> None:
+    made = Made(2, {"x": rare})
+    made.grow(200, [0])
+    found = eliminate(made, 2, "x", less_is_better=True, before=0, changes=[1, 0])
+    assert (found.chosen, found.held) == (1, None)
+
+
 def test_a_limit_is_judged_by_its_interval() -> None:
     assert Kept(Limit("x", 10.0), Mean(10, 9.0, 1.0, 0.5), 0).meets is True
     assert Kept(Limit("x", 10.0), Mean(10, 9.0, 1.0, 1.5), 0).meets is None

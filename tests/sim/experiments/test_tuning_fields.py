@@ -16,11 +16,14 @@ from sim.experiments.checkpoint_interval import (
     young_s,
 )
 from sim.experiments.tuning_fields import (
+    WORKERS,
+    Choice,
     Field,
     dataset_barriers,
     default_fields,
     given_field,
     other_result,
+    with_workers,
 )
 from sim.scenario.loader import load_scenario
 from sim.scenario.scenario import Scenario
@@ -63,12 +66,35 @@ def test_a_limit_that_no_endpoint_states_goes_to_four_times_its_own() -> None:
     assert "batch_size" not in fields
 
 
-def test_no_more_is_tried_than_there_are_workers() -> None:
-    fields, notes = fields_of(load("text_to_sql", limits__workers="20"))
-    assert fields["limits.resources.nvidia-text"] == ["1", "2", "(4)", "8", "16", "20"]
-    assert "--set limits.workers=64" in notes[0]
-    fields, _ = fields_of(load("text_to_sql", limits__workers="3"))
-    assert fields["limits.workers"] == ["1", "2", "(3)", "4"]
+def test_workers_go_up_with_the_limits_that_take_them() -> None:
+    own = load("text_to_sql", limits__workers="20")
+    fields, notes = fields_of(own)
+    assert fields["limits.resources.nvidia-text"] == ["1", "2", "(4)", "8", "16", "32", "64"]
+    assert notes == []
+    name = "limits.resources.nvidia-text"
+    assert with_workers(own, {name: "16"}) == {name: "16"}
+    assert with_workers(own, {name: "32"}) == {name: "32", WORKERS: "32"}
+    assert with_workers(own, {name: "32", WORKERS: "24"}) == {name: "32", WORKERS: "32"}
+    # A limit that is not raised leaves the workers as they are.
+    few = load("text_to_sql", limits__workers="3")
+    assert with_workers(few, {name: "4", "policy": "fifo"}) == {name: "4", "policy": "fifo"}
+    fields, _ = fields_of(few)
+    assert fields[WORKERS] == ["1", "2", "(3)", "4"]
+
+
+def test_no_more_is_tried_than_there_are_workers_where_these_are_given() -> None:
+    own = load("text_to_sql", limits__workers="20")
+    fields, notes = default_fields(own, more_workers=False)
+    assert labels(fields[0]) == ["1", "2", "(4)", "8", "16", "20"]
+    assert notes[0].startswith("limits.resources.nvidia-text: no more than the 20 workers")
+
+
+def test_a_value_that_was_chosen_stays_a_choice() -> None:
+    found = given("checkpoint.every_rows", "25,100")
+    chosen = Choice("50", {"checkpoint.every_rows": "50"})
+    assert labels(found.having(chosen)) == ["25", "50", "(100)"]
+    assert found.having(None) == found
+    assert found.having(found.choices[0]) == found
 
 
 def test_without_crashes_or_writes_that_stop_the_run_the_interval_decides_nothing() -> None:
@@ -169,6 +195,7 @@ def test_values_are_those_of_set_and_numbers_are_in_order() -> None:
         ("policy", "fif", "expected 'fifo'"),
         ("policy", "[", "line 1"),
         ("limits.resorces.x", "1", "resorces"),
+        ("name", "one,two", "--over name: the runs are the same with each of these values"),
     ],
 )
 def test_values_that_cannot_be_used_are_refused(name: str, values: str, message: str) -> None:
