@@ -30,13 +30,13 @@ Nothing here prints. pandas is imported where it is asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cellspec.errors import MissingExtraError, SpecError
-from cellspec.text import did_you_mean
+from cellspec.text import counted, did_you_mean
 from sim.examples import example_path, is_path
 from sim.experiments.compared import PAIRS, Comparison
 from sim.experiments.compared import compare as compare_pairs
@@ -63,7 +63,7 @@ OnRun: TypeAlias = Callable[[int, Replication], object]
 """Called after each run with the place of its scenario, and the run; for progress."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Runs:
     """The runs of one scenario.
 
@@ -77,6 +77,14 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self.replications)
+
+    def __repr__(self) -> str:
+        """One line, for a notebook: how many runs, and how long they took."""
+        seeds = self.seeds
+        return (
+            f"<{counted(len(self), 'run')} of {self.scenario.name!r}, seeds {seeds[0]} to "
+            f"{seeds[-1]}: makespan_s {_words(self.mean('makespan_s'))}>"
+        )
 
     @property
     def seeds(self) -> list[int]:
@@ -96,9 +104,11 @@ class Runs:
 
         Raises:
             KeyError: no figure has this name.
+            SpecError: its values are words.
         """
         import numpy as np
 
+        _check_numbers(figure, (one.figures.get(figure) for one in self.replications))
         values = [one.value(self._known(figure)) for one in self.replications]
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
@@ -115,9 +125,15 @@ class Runs:
     def quantile(self, figure: str, share: float) -> Quantile | None:
         """A quantile of a figure over runs, with its interval; None if the runs are too few for it.
 
+        Args:
+            figure: its name.
+            share: between 0 and 1, as in 0.95.
+
         Raises:
-            KeyError, SpecError, MissingExtraError: as of `mean`.
+            KeyError, SpecError, MissingExtraError: as of `mean`; or the share is none.
         """
+        if not 0 < share < 1:
+            raise SpecError(f"share: expected a number between 0 and 1, got {share}")
         return quantile_of(self._numbers(figure), share)
 
     def to_pandas(self) -> Any:
@@ -145,7 +161,7 @@ class Runs:
         return figure
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PairedRuns:
     """The runs of two scenarios, run by run on the same seeds, or on seeds of their own.
 
@@ -157,6 +173,15 @@ class PairedRuns:
     a: Runs
     b: Runs
     comparison: Comparison
+
+    def __repr__(self) -> str:
+        """One line, for a notebook: how many pairs, and how their makespans differ."""
+        pairs = counted(len(self.a), "pair")
+        names = f"A {self.a.scenario.name!r} and B {self.b.scenario.name!r}"
+        if self.identical:
+            return f"<{pairs} of runs, {names}: identical>"
+        found = self.difference("makespan_s").difference
+        return f"<{pairs} of runs, {names}: makespan_s of B less that of A {_words(found)}>"
 
     @property
     def identical(self) -> bool:
@@ -199,7 +224,7 @@ class PairedRuns:
         return _pandas().DataFrame(lines).set_index("figure")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SweepRuns:
     """The runs of a sweep.
 
@@ -213,6 +238,16 @@ class SweepRuns:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def __repr__(self) -> str:
+        """One line, for a notebook: how many points and runs, and which points have none."""
+        runs = sum(len(one.good) for one in self.points)
+        failed = sum(not one.good for one in self.points)
+        without = f", {counted(failed, 'point')} without any run" if failed else ""
+        return (
+            f"<{counted(len(self), 'point')}, {counted(runs, 'run')}{without}, in "
+            f"{str(self.folder)!r}>"
+        )
 
     @property
     def fields(self) -> list[Mapping[str, Any]]:
@@ -233,10 +268,13 @@ class SweepRuns:
 
         Raises:
             KeyError: no figure has this name.
+            SpecError: its values are words.
         """
         import numpy as np
 
         self._check(figure)
+        runs = (run for one in self.points for run in one.good.values())
+        _check_numbers(figure, (run.figures.get(figure) for run in runs))
         shape = len(self.points), max(max(one.runs, default=-1) + 1 for one in self.points)
         found = np.full(shape, np.nan)
         for place, one in enumerate(self.points):
@@ -290,7 +328,8 @@ def load(scenario: str | Path, changes: Mapping[str, Any] | None = None) -> Scen
     """
     named = isinstance(scenario, str) and not is_path(scenario)
     path = example_path(str(scenario)) if named else Path(scenario)
-    return load_scenario(path, {name: json.dumps(value) for name, value in (changes or {}).items()})
+    given = _plain(changes or {}, "changes")
+    return load_scenario(path, {name: json.dumps(value) for name, value in given.items()})
 
 
 def run(
@@ -312,7 +351,7 @@ def run(
         replications: how many runs; 10 if neither this nor `precision` is given.
         precision: go on until the interval of `figure` is so narrow: its half-width as a share of
             the mean, as in 0.02.
-        figure: the one that the precision is about.
+        figure: the one that the precision is about; a name of `sim.figures`.
         most: with `precision`, the most runs.
         first_seed: of the first run; those of the others follow it.
         jobs: runs at once.
@@ -324,6 +363,8 @@ def run(
         MissingExtraError: scipy is not installed; or several jobs, and joblib is not.
         Violation: an event breaks a clause.
     """
+    _check_scenario("scenario", scenario)
+    _check_whole(first_seed=(first_seed, 0), jobs=(jobs, 1))
     found = replicated(
         scenario,
         _rule(replications, precision, most, FIRST_ROUND),
@@ -361,6 +402,9 @@ def compare(
     Raises:
         SpecError, MissingExtraError, Violation: as of `run`.
     """
+    _check_scenario("a", a)
+    _check_scenario("b", b)
+    _check_whole(jobs=(jobs, 1))
     found, made = compare_pairs(
         a,
         b,
@@ -397,6 +441,9 @@ def sweep(
         SpecError: no point can be run, or the folder holds another sweep.
         MissingExtraError: scipy is not installed; or several jobs, and joblib is not.
     """
+    _check_whole(jobs=(jobs, 1))
+    if isinstance(given, Mapping):
+        given = _plain(given, "sweep")
     mine, folder = load_sweep(given), SweepFolder(out)
     folder.begin(manifest_of(mine, checked=checked), mine.points)
     make_missing(mine, folder, jobs=jobs, checked=checked, on_run=on_run)
@@ -413,14 +460,74 @@ def _rule(replications: int | None, precision: float | None, most: int, default:
     """
     if precision is None:
         runs = default if replications is None else replications
-        if runs < 1:
-            raise SpecError(f"replications: expected 1 or more, got {runs}")
+        _check_whole(replications=(runs, 1))
         return FixedRuns(runs)
     if replications is not None:
         raise SpecError("replications, precision: give one of them")
     if not 0 < precision < 1:
         raise SpecError(f"precision: expected a share between 0 and 1, got {precision}")
+    _check_whole(most=(most, 1))
     return Precision(precision, most)
+
+
+def _check_whole(**given: tuple[object, int]) -> None:
+    """Refuse arguments that are no whole number, or less than each may be.
+
+    Raises:
+        SpecError: one of them is.
+    """
+    for name, (value, least) in given.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise SpecError(f"{name}: expected a whole number, got {value!r}")
+        if value < least:
+            raise SpecError(f"{name}: expected {least} or more, got {value}")
+
+
+def _check_scenario(name: str, given: object) -> None:
+    """Refuse what is no scenario.
+
+    Raises:
+        SpecError: it is none.
+    """
+    if not isinstance(given, Scenario):
+        raise SpecError(f"{name}: expected a scenario, as in load('text_to_sql'), got {given!r}")
+
+
+def _check_numbers(figure: str, values: Iterable[object]) -> None:
+    """Refuse a figure of words, which no array of numbers holds.
+
+    Raises:
+        SpecError: it is one.
+    """
+    word = next((value for value in values if isinstance(value, str)), None)
+    if word is not None:
+        raise SpecError(f"{figure}: its values are words, as {word!r}; to_pandas() has them")
+
+
+def _plain(value: Any, where: str) -> Any:
+    """A value as a file could say it: numbers of numpy, ranges and paths become plain ones.
+
+    Raises:
+        SpecError: no file could say it.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}: {key}") for key, item in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(item, where) for item in value]
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise SpecError(f"{where}: expected a number, a text, a list or a mapping, got {type(value)}")
+
+
+def _words(mean: Mean) -> str:
+    """A mean with its interval, in four digits."""
+    if mean.half_width is None:
+        return f"{mean.mean:.4g}, of one run"
+    return f"{mean.mean:.4g} ± {mean.half_width:.2g} (95 %)"
 
 
 def _pandas() -> Any:

@@ -109,11 +109,59 @@ def test_seeds_may_begin_elsewhere() -> None:
         ({"replications": 3, "precision": 0.1}, "give one of them"),
         ({"precision": 1.5}, "precision: expected a share between 0 and 1, got 1.5"),
         ({"replications": 2, "figure": "cots"}, "'cots'"),
+        ({"replications": 2.5}, "replications: expected a whole number, got 2.5"),
+        ({"replications": True}, "replications: expected a whole number, got True"),
+        ({"replications": 2, "jobs": 0}, "jobs: expected 1 or more, got 0"),
+        ({"replications": 2, "first_seed": -1}, "first_seed: expected 0 or more, got -1"),
+        ({"precision": 0.1, "most": 0}, "most: expected 1 or more, got 0"),
     ],
 )
 def test_what_cannot_be_asked_is_said(options: dict[str, float], words: str) -> None:
     with pytest.raises(SpecError, match=words):
         run(load("barrier_option_c", ONE_RUN), **options)  # type: ignore[arg-type]
+
+
+def test_what_is_no_scenario_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    scenario: Any = "text_to_sql"
+    with pytest.raises(SpecError, match=r"scenario: .* as in load\('text_to_sql'\), got 'text_to"):
+        run(scenario, 2)
+    with pytest.raises(SpecError, match=r"^b: expected a scenario"):
+        compare(load("barrier_option_c", ONE_RUN), scenario, 2)
+    with pytest.raises(SpecError, match=r"^sweep: scenario: expected a number, a text"):
+        sweep({**SWEEP, "scenario": load("barrier_option_c")}, tmp_path)
+
+
+def test_numbers_of_numpy_ranges_and_paths_may_be_given(tmp_path: Path) -> None:
+    assert load("barrier_option_c", {"rows": np.int64(7)}).rows == 7
+    for number, values in enumerate(
+        ([2, 4], range(2, 5, 2), np.array([2, 4]), list(np.arange(2, 5, 2)))
+    ):
+        given = {**SWEEP, "grid": {"limits.resources.nvidia-text": values}, "replications": 1}
+        made = sweep(given, tmp_path / str(number))
+        assert [one["limits.resources.nvidia-text"] for one in made.fields] == [2, 4]
+
+
+def test_a_figure_of_words_is_no_array(runs: Runs) -> None:
+    with pytest.raises(SpecError, match="policy: its values are words, as 'row-first'"):
+        _ = runs["policy"]
+    with pytest.raises(SpecError, match=r"share: expected a number between 0 and 1, got 1\.5"):
+        runs.quantile("makespan_s", 1.5)
+
+
+def test_a_result_is_one_line_at_the_end_of_a_cell(runs: Runs, tmp_path: Path) -> None:
+    mean = runs.mean("makespan_s")
+    assert repr(runs) == (
+        f"<12 runs of 'barrier_option_c', seeds 0 to 11: makespan_s {mean.mean:.4g} ± "
+        f"{mean.half_width:.2g} (95 %)>"
+    )
+    a, b = runs.scenario, load("barrier_option_c", {**ONE_RUN, "limits.workers": 1})
+    assert repr(compare(a, a, 2)).endswith("B 'barrier_option_c': identical>")
+    assert "2 pairs of runs, A 'barrier_option_c'" in repr(compare(a, b, 2))
+    one = {**SWEEP, "replications": 1, "grid": {"limits.resources.nvidia-text": [4, -1]}}
+    assert repr(sweep(one, tmp_path)) == (
+        f"<2 points, 1 run, 1 point without any run, in {str(tmp_path)!r}>"
+    )
+    assert repr(run(a, 1)).endswith(", of one run>")
 
 
 def test_two_scenarios_are_compared_run_by_run() -> None:
