@@ -6,8 +6,11 @@ of processes.
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from cellspec.clusters import on_cluster
@@ -60,7 +63,10 @@ def in_parallel(
             return_as="generator" if ordered else "generator_unordered",
             pre_dispatch="2*n_jobs",
         )
-        running = parts(joblib.delayed(part)(item) for item in items)
+        # Ctrl-C is for this process, which ends the others; one that is just beginning would show
+        # a traceback of its imports.
+        with _deaf_to_interrupts():
+            running = parts(joblib.delayed(part)(item) for item in items)
         try:
             # Not `yield from`, which would close it before the warning can be kept away.
             for result in running:  # noqa: UP028
@@ -70,3 +76,19 @@ def in_parallel(
                 # That parts under way are not wanted any more is how every search ends.
                 warnings.simplefilter("ignore")
                 running.close()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A context in which a process may begin that ignores Ctrl-C; here it waits until the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    handler = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,8 +13,11 @@ from sim.commands.options import DEFAULT_FIGURE, add_how_many, add_where, stoppi
 from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
-    from sim.experiments.compared import Compared
+    from collections.abc import Callable
+
+    from sim.commands.progress import RunProgress
     from sim.experiments.experiment import Experiment
+    from sim.experiments.replication import Replication
     from sim.experiments.stopping import Stopping
     from sim.output.compare import Report
     from sim.scenario.scenario import Scenario
@@ -170,21 +173,14 @@ def _run(
     Raises:
         SpecError, MissingExtraError, Violation: as of `sim.experiments.compared.compare`.
     """
-    from sim.commands.progress import run_progress
-    from sim.experiments.compared import as_share, compare
+    from sim.commands.progress import run_progress, runs_ahead
+    from sim.experiments.compared import compare
     from sim.experiments.stopping import Precision
     from sim.output.compare import Report
-    from sim.output.uncertain import percent
 
     figure = args.figure or DEFAULT_FIGURE
-
-    def say(so_far: Compared) -> None:
-        reached = as_share(so_far).relative
-        if reached is not None:
-            progress.say(f"± {percent(reached)} of A's mean")
-
     start = time.perf_counter()
-    with run_progress(2 * rule.next_size(0), go_on=_go_on) as progress:
+    with run_progress(2 * runs_ahead(rule), go_on=_go_on) as progress:
         found, made = compare(
             a,
             b,
@@ -195,9 +191,34 @@ def _run(
             cluster=args.backend,
             checked=args.checked,
             files=names,
-            on_run=progress.done,
-            on_look=say,
+            on_run=_watching(progress, figure, rule),
         )
     say_cost("runs", 2 * found.pairs, time.perf_counter() - start)
     wished = rule if isinstance(rule, Precision) else None
     return Report(found, names[0], names[1], figure, wished), made
+
+
+def _watching(
+    progress: RunProgress, figure: str, rule: Stopping
+) -> Callable[[int, Replication], None]:
+    """What counts a run, and shows how sure the difference is so far."""
+    from sim.commands.progress import show_interval
+    from sim.experiments.compared import as_share, compared
+    from sim.experiments.replication import Replication
+
+    runs: tuple[list[Replication], list[Replication]] = ([], [])
+
+    def on_run(place: int, run: Replication) -> None:
+        progress.done(place, run)
+        if not progress.is_shown:
+            return
+        # A figure is worked out of what it takes alone: a run has a hundred of them.
+        named = {name: run.figures[name] for name in (figure, "checked") if name in run.figures}
+        runs[place].append(Replication(run.seed, named))
+        pairs = min(map(len, runs))
+        if pairs < 2 or place == 0 or figure not in named:
+            return
+        found = as_share(compared(runs[0][:pairs], runs[1][:pairs], only=figure).of(figure))
+        show_interval(progress, found, rule, f"{figure} {{}} of A", each=2)
+
+    return on_run

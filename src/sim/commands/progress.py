@@ -15,14 +15,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cellspec.console import say
 from cellspec.progress_line import ProgressLine, progress_line
 from cellspec.text import counted
 from sim.terminal import note
 
-__all__ = ["RunProgress", "run_progress", "time_words"]
+if TYPE_CHECKING:
+    from sim.experiments.intervals import Mean
+    from sim.experiments.stopping import Stopping
+
+__all__ = ["RunProgress", "run_progress", "runs_ahead", "show_interval", "time_words"]
 
 
 @contextmanager
@@ -85,6 +89,8 @@ class RunProgress:
     def done(self, *_run: object) -> None:
         """Count one run; it takes what `Experiment` tells of it, the place and the run."""
         self.made += 1
+        if self.total is not None:
+            self.total = max(self.total, self.made)
         self._last = self._clock()
         self._draw()
 
@@ -142,6 +148,39 @@ class RunProgress:
     def _draw(self) -> None:
         if self._drawing is not None:
             self._drawing.draw(self)
+
+
+def runs_ahead(rule: Stopping) -> int:
+    """The runs that a rule makes at least, unless it is met by a figure that no run has."""
+    from sim.experiments.stopping import LEAST_RUNS, Precision
+
+    if isinstance(rule, Precision):
+        return min(LEAST_RUNS, rule.most_runs)
+    return rule.next_size(0)
+
+
+def show_interval(
+    progress: RunProgress, found: Mean, rule: Stopping, words: str, each: int = 1
+) -> None:
+    """Show how sure a figure is so far, and about how many runs there will be.
+
+    Args:
+        progress: where it is shown.
+        found: the interval that the rule will look at, of the runs so far.
+        rule: when there are enough.
+        words: what the half-width is, with ``{}`` in its place.
+        each: runs that are made for one of those that are counted in `found`.
+    """
+    from sim.experiments.stopping import FIRST_ROUND, Precision
+    from sim.output.uncertain import significant
+
+    if found.relative is not None:
+        progress.say(words.format(f"± {significant(100 * found.relative, 2)} %"))
+    # Of few runs the interval is so wide that it would promise hours.
+    if isinstance(rule, Precision) and found.runs >= FIRST_ROUND:
+        wanted = rule.runs_wanted(found)
+        if wanted is not None:
+            progress.expect(each * min(wanted, rule.most_runs), about=True)
 
 
 def time_words(seconds: float) -> str:

@@ -11,7 +11,7 @@ from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, complain
 from sim.commands.loading import load, say_remarks, scenario_file
 from sim.commands.options import DEFAULT_FIGURE, stopping
-from sim.commands.progress import RunProgress, run_progress
+from sim.commands.progress import RunProgress, run_progress, runs_ahead, show_interval
 from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _made(args: argparse.Namespace, scenario: Scenario, rule: Stopping, file: st
 
     figure = args.figure or DEFAULT_FIGURE
     start = time.perf_counter()
-    with run_progress(rule.next_size(0), go_on=_go_on) as progress:
+    with run_progress(runs_ahead(rule), go_on=_go_on) as progress:
         made = replicated(
             scenario,
             rule,
@@ -129,20 +129,18 @@ def _watching(
 ) -> Callable[[int, Replication], None]:
     """What counts a run, and shows how sure the figure is so far."""
     from sim.experiments.intervals import mean_of
-    from sim.experiments.stopping import Precision
 
     values: list[float] = []
 
     def on_run(place: int, run: Replication) -> None:
         progress.done(place, run)
-        values.append(run.value(figure) or 0.0)
-        if not progress.is_shown or len(values) < 2:
+        if not progress.is_shown:
             return
-        found = mean_of(values)
-        if found.relative is not None:
-            progress.say(f"{figure} ± {100 * found.relative:.2g} %")
-        if isinstance(rule, Precision) and (wanted := rule.runs_wanted(found)) is not None:
-            progress.expect(min(wanted, rule.most_runs), about=True)
+        value = run.value(figure)
+        values.extend([] if value is None else [value])
+        # Where a run lacks the figure there is no interval of all.
+        if len(values) == progress.made:
+            show_interval(progress, mean_of(values), rule, f"{figure} {{}}")
 
     return on_run
 

@@ -172,7 +172,6 @@ def compare(
     checked: bool = True,
     files: Sequence[str] = (),
     on_run: Callable[[int, Replication], object] = lambda _place, _run: None,
-    on_look: Callable[[Compared], object] = lambda _so_far: None,
 ) -> tuple[Comparison, Experiment]:
     """Run two scenarios with the same seeds, and compare their figures.
 
@@ -187,7 +186,6 @@ def compare(
         checked: judge time too.
         files: those of the scenarios, for the errors of their runs.
         on_run: called after each run, with 0 for A or 1 for B, and the run.
-        on_look: called with the figure each time that the rule has looked at it.
 
     Returns:
         The comparison, and the runs that it is of.
@@ -216,9 +214,9 @@ def compare(
     _check_figure(compared(*made.runs, names=names), figure, made.runs[0][0])
 
     def look() -> Mean:
-        found = compared(*made.runs, names=names, first_seed_b=first, only=figure).of(figure)
-        on_look(found)
-        return as_share(found)
+        return as_share(
+            compared(*made.runs, names=names, first_seed_b=first, only=figure).of(figure)
+        )
 
     run_until(rule, made.grow, look)
     return compared(*made.runs, names=names, first_seed_b=first), made

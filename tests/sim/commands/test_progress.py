@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import io
 import re
+import signal
 import sys
+from pathlib import Path
 
 import pytest
 
-from sim.commands.progress import RunProgress, run_progress, time_words
+from cellspec.parallel import in_parallel
+from sim.cli import main
+from sim.commands.progress import (
+    RunProgress,
+    run_progress,
+    runs_ahead,
+    show_interval,
+    time_words,
+)
+from sim.experiments.intervals import NO_MEAN, Mean
+from sim.experiments.stopping import FixedRuns, Precision
+from tests.sim.experiments.test_replication import SMALL
 
 
 class Terminal(io.StringIO):
@@ -81,6 +94,69 @@ def test_an_estimate_of_the_runs_says_so() -> None:
     # No fewer than there are.
     progress.expect(0)
     assert progress.count_words() == "1 of 1 point"
+
+
+def test_more_runs_than_were_expected_are_counted_as_they_are() -> None:
+    progress = RunProgress(1)
+    progress.done()
+    progress.done()
+    assert progress.count_words() == "2 of 2 runs"
+
+
+def test_runs_until_a_precision_are_expected_to_be_as_many_as_the_interval_says() -> None:
+    rule = Precision(0.02, most_runs=300)
+    assert (runs_ahead(rule), runs_ahead(Precision(0.02, 5)), runs_ahead(FixedRuns(7))) == (
+        20,
+        5,
+        7,
+    )
+    progress = RunProgress(2 * runs_ahead(rule))
+    show_interval(progress, Mean(5, 100.0, 1.0, 50.0), rule, "x {} of A", each=2)
+    # Five runs say too little of how many it takes.
+    assert progress.words() == ["0 of 40 runs", "x ± 50 % of A"]
+    show_interval(progress, Mean(10, 100.0, 1.0, 4.0), rule, "x {} of A", each=2)
+    assert progress.words() == ["0 of about 100 runs", "x ± 4 % of A"]
+    show_interval(progress, Mean(10, 100.0, 1.0, 400.0), rule, "x {}", each=2)
+    assert progress.words() == ["0 of about 600 runs", "x ± 400 %"]
+    show_interval(progress, NO_MEAN, rule, "x {}", each=2)
+    assert progress.words() == ["0 of about 600 runs", "x ± 400 %"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "a.yaml", "--precision", "5%", "--most", "24"],
+        ["compare", "a.yaml", "--set-b", "limits.resources.chat=5", "--precision", "1%"],
+        ["compare", "a.yaml", "--set-b", "limits.resources.chat=5", "--replications", "3"],
+    ],
+    ids=" ".join,
+)
+def test_a_terminal_shows_how_sure_the_figure_is_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text(SMALL)
+    found = Terminal()
+    monkeypatch.setattr(sys, "stderr", found)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(arguments) == 0
+    of_a = " of A" * (arguments[0] == "compare")
+    last = re.findall(
+        rf"(\d+) of (?:about )?(\d+) runs  makespan_s ± [\d.]+ %{of_a}  ", found.getvalue()
+    )[-1]
+    assert int(last[0]) <= int(last[1])
+
+
+def ignores_interrupts(_number: int) -> bool:
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_an_interrupt_is_for_this_process_and_for_no_other_one() -> None:
+    # One that was just beginning would show a traceback of its imports.
+    assert list(in_parallel(ignores_interrupts, range(2), jobs=2)) == [True, True]
+    assert not ignores_interrupts(0)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 
 
 @pytest.mark.parametrize(

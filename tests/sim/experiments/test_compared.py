@@ -20,14 +20,13 @@ from cellspec.errors import (
 )
 from sim.experiments.compared import (
     INDEPENDENT_SEED,
-    Compared,
     as_share,
     compare,
     compared,
 )
 from sim.experiments.intervals import paired
 from sim.experiments.replication import Replication
-from sim.experiments.stopping import FixedRuns, Precision
+from sim.experiments.stopping import FixedRuns, Precision, next_size
 from sim.result_fields import Scalar
 from sim.scenario.loader import load_scenario
 from sim.scenario.scenario import Scenario
@@ -100,15 +99,18 @@ def test_scenarios_with_other_resources_compare_what_they_share(tmp_path: Path) 
 
 def test_a_precision_is_about_the_difference_as_a_share_of_a(file: Path) -> None:
     a, b = load(file), load(file, limits__resources__chat="3")
-    looks: list[Compared] = []
-    found, _ = compare(a, b, Precision(0.02, 60), on_look=looks.append)
-    reached = as_share(looks[-1]).relative
+    found, made = compare(a, b, Precision(0.02, 60))
+    sizes = [10]
+    while sizes[-1] < found.pairs:
+        sizes.append(min(next_size(sizes[-1]), 60))
+    assert sizes[-1] == found.pairs
+    shares = [
+        as_share(compared(*(one[:size] for one in made.runs)).of("makespan_s")) for size in sizes
+    ]
+    reached = shares[-1].relative
     assert reached is not None
     assert found.pairs == 60 or reached <= 0.02
-    shares = [as_share(one) for one in looks]
     assert not any(Precision(0.02).is_enough(now, before) for before, now in pairwise(shares[:-1]))
-    assert found.pairs in (22, 28, 35, 44, 55, 60)
-    assert looks[-1] == found.of("makespan_s")
 
 
 def runs(*figures: Mapping[str, Scalar]) -> list[Replication]:
