@@ -4,12 +4,16 @@
 names. *Ray.* A connection that is there is taken, or else the cluster that ``RAY_ADDRESS`` names.
 Without any of them a cluster starts on this machine, with a worker for each job, and ends with this
 process.
+
+A cluster that does not answer, and a worker that dies under a task, are a `SpecError` of one line.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -26,6 +30,9 @@ A = TypeVar("A")
 UNDER_WAY = 2
 """Tasks for each job: while one runs, the next is on its way."""
 
+CONNECT_S = 10.0
+"""Seconds in which the address of a Ray cluster has to answer; Ray itself tries for minutes."""
+
 
 def on_cluster(
     part: Callable[[A], T], items: Iterable[A], *, jobs: int, cluster: str, ordered: bool = True
@@ -39,7 +46,7 @@ def on_cluster(
 
     Raises:
         MissingExtraError: the cluster's package is not installed.
-        SpecError: the cluster does not answer.
+        SpecError: the cluster does not answer, or lost a task.
     """
     link: _Link = {"dask": _Dask, "ray": _Ray}[cluster](part, jobs)
     rest = iter(items)
@@ -127,7 +134,11 @@ class _Dask(_Link):
         return next(task for task in tasks if task in done)
 
     def result(self, task: Any) -> Any:
-        return task.result()
+        lost = (self._api.KilledWorker, self._api.CancelledError, self._api.comm.CommClosedError)
+        try:
+            return task.result()
+        except lost as error:
+            raise _lost("Dask", error) from None
 
     def cancel(self, task: Any) -> None:
         task.cancel()
@@ -148,6 +159,7 @@ class _Ray(_Link):
             raise MissingExtraError("a Ray cluster", "ray") from None
         self._ray = ray
         if not ray.is_initialized():
+            _expect_answer(os.environ.get("RAY_ADDRESS", ""))
             local = {"num_cpus": jobs, "num_gpus": 0, "include_dashboard": False}
             try:
                 ray.init(
@@ -172,6 +184,34 @@ class _Ray(_Link):
         except self._ray.exceptions.RayTaskError as error:
             # As it was raised; Ray's own text is a traceback of the worker.
             raise error.cause from None
+        except self._ray.exceptions.RayError as error:
+            raise _lost("Ray", error) from None
 
     def cancel(self, task: Any) -> None:
         self._ray.cancel(task)
+
+
+def _lost(cluster: str, error: Exception) -> SpecError:
+    # The first sentence; what follows is for people who run clusters.
+    why = " ".join(str(error).split()).partition(". ")[0].rstrip(".") or type(error).__name__
+    return SpecError(f"{cluster} lost a task: {why}")
+
+
+def _expect_answer(address: str) -> None:
+    """Refuse the address of a Ray cluster at which nothing listens.
+
+    Args:
+        address: ``HOST:PORT``, or ``ray://HOST:PORT``; any other text, such as ``auto``, is left
+            to Ray.
+
+    Raises:
+        SpecError: it does not take a connection within `CONNECT_S` seconds.
+    """
+    place = re.fullmatch(r"(?:ray://)?\[?([^/\]]+?)\]?:(\d{1,5})", address)
+    if place is None:
+        return
+    try:
+        socket.create_connection((place[1], int(place[2])), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SpecError(f"no Ray cluster answers at {address}: {why}") from None

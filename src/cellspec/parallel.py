@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from cellspec.clusters import on_cluster
-from cellspec.errors import MissingExtraError
+from cellspec.errors import MissingExtraError, SpecError
 
 __all__ = ["CLUSTERS", "in_parallel"]
 
@@ -45,7 +45,7 @@ def in_parallel(
 
     Raises:
         MissingExtraError: joblib, or the cluster's package, is not installed.
-        SpecError: the cluster does not answer.
+        SpecError: the cluster does not answer, or a process ended under its part.
     """
     if jobs == 1 and cluster == "loky":
         yield from map(part, items)
@@ -53,6 +53,8 @@ def in_parallel(
     if cluster != "loky":
         yield from on_cluster(part, items, jobs=jobs, cluster=cluster, ordered=ordered)
         return
+    from concurrent.futures.process import BrokenProcessPool
+
     try:
         import joblib
     except ImportError:
@@ -71,6 +73,11 @@ def in_parallel(
             # Not `yield from`, which would close it before the warning can be kept away.
             for result in running:  # noqa: UP028
                 yield result
+        except BrokenProcessPool:
+            raise SpecError(
+                f"one of the {jobs} processes was killed from outside, as a system without memory "
+                "does; a smaller --jobs takes less"
+            ) from None
         finally:
             with warnings.catch_warnings():
                 # That parts under way are not wanted any more is how every search ends.

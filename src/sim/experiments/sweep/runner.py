@@ -46,7 +46,8 @@ def make_missing(
 
     Raises:
         MissingExtraError: an interval is asked for without scipy, or several jobs without joblib.
-        SpecError: another process makes this shard, storage refuses, or a figure is unknown.
+        SpecError: another process makes this shard, storage refuses, a figure is unknown, or a
+            cluster or a process was lost.
     """
     asked = [(f"{sweep.path}: {where}", name) for where, name in sweep.spec.asked_figures()]
     asked += figures
@@ -60,7 +61,7 @@ def make_missing(
             results = in_parallel(attempt, tasks, jobs=jobs, cluster=cluster, ordered=False)
             known = done + len(wanted)
             with contextlib.closing(results):
-                for place, run in results:
+                for place, run in _going_on(results):
                     digest, seed = wanted[place]
                     add(digest, seed, run)
                     runs.setdefault(digest, {})[seed] = run
@@ -74,6 +75,18 @@ def make_missing(
 def _tasks(sweep: Sweep, wanted: Sequence[tuple[str, int]], checked: bool) -> Iterator[Task]:
     for place, (digest, seed) in enumerate(wanted):
         yield Task(place, sweep.scenarios[digest], seed, checked)
+
+
+def _going_on(results: Iterator[tuple[int, Run]]) -> Iterator[tuple[int, Run]]:
+    """Results, until whatever makes them is lost: then the error says that the sweep goes on.
+
+    A run that fails is a result, so that any other error is one of processes or of a cluster.
+    """
+    try:
+        yield from results
+    except SpecError as error:
+        kept = "the runs that were made are kept, and the same command goes on"
+        raise SpecError(f"{error}; {kept}") from None
 
 
 def attempt(task: Task) -> tuple[int, Run]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.sim.experiments.sweep.campaign import POINTS, derived, lines, sweep_file
+from tests.test_parallel import DIES
 
 ROWS = 20
 SEEDS = int(os.environ.get("CELLSPEC_SWEEP_SEEDS", "3"))
@@ -93,17 +95,39 @@ def test_parts_on_a_cluster_are_as_in_this_process(cluster: str, tmp_path: Path)
     assert (done.returncode, done.stdout) == (0, "SpecError('seven')\n"), done.stderr
 
 
-@pytest.mark.parametrize("cluster", [each("dask", "distributed")])
+SILENT = {
+    "dask": ("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9", "no Dask scheduler answers at"),
+    "ray": ("RAY_ADDRESS", "127.0.0.1:9", "no Ray cluster answers at"),
+}
+
+
+@on_each
 def test_a_cluster_that_does_not_answer_is_said_in_one_line(
-    cluster: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cluster: str, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    program = tmp_path / "parts.py"
-    program.write_text(PARTS)
-    # Ray tries for minutes, and says then why it ends.
-    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9")
+    name, address, message = SILENT[cluster]
+    monkeypatch.setenv(name, address)
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "1s")
+    command = [sys.executable, "-m", "sim", "sweep", str(file), "--backend", cluster]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {message} {address}: ")
+    assert done.stderr.count("\n") == 1
+    assert "the runs that were made are kept, and the same command goes on" in done.stderr
+
+
+@on_each
+def test_a_task_whose_worker_dies_each_time_is_said_in_one_line(
+    cluster: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "dies.py"
+    program.write_text(DIES)
     done = subprocess.run(
         [sys.executable, str(program), cluster], capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 1
-    assert "SpecError: no Dask scheduler answers at tcp://127.0.0.1:9: " in done.stderr
+    assert done.returncode == 0, done.stderr
+    # Ray says more, in lines of its own.
+    message = rf"^{cluster.title()} lost a task: [^\n]+ died [^\n.]+$"
+    assert re.search(message, done.stdout, re.MULTILINE), done.stdout
