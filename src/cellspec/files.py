@@ -38,7 +38,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -52,6 +52,7 @@ __all__ = [
     "locked",
     "open_log",
     "path_of",
+    "remove_leftovers",
     "sync_file",
     "sync_folder",
     "write_files",
@@ -163,6 +164,21 @@ def _create(path: Path) -> BinaryIO:
 
 def _temporary(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+
+
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove the temporary files that writers left who were killed; none may be at work.
+
+    Args:
+        folder: as of `write_files`.
+        names: of the files that were to be written.
+
+    Raises:
+        OSError: storage refuses.
+    """
+    for name in names:
+        for left in folder.glob(f".{name}.{'[0-9a-f]' * 12}.tmp"):
+            left.unlink(missing_ok=True)
 
 
 def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:

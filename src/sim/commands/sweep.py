@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sim.experiments.sweep.derived import PointRuns
-    from sim.experiments.sweep.points import Sweep
+    from sim.experiments.sweep.plan import Runs
+    from sim.experiments.sweep.points import Point, Sweep
     from sim.experiments.sweep.spec import SweepSpec
     from sim.experiments.sweep.store import SweepFolder
 
@@ -124,6 +125,8 @@ def _run(args: argparse.Namespace) -> int:
         note(f"note: {args.sweep}: {_repeated(sweep.repeated)}")
     if sweep.narrowed:
         note(f"note: {args.sweep}: {_narrowed(sweep.narrowed)}")
+    for remark in sweep.kept_seeds:
+        note(f"note: {args.sweep}: {remark}")
     manifest = manifest_of(sweep, checked=args.checked)
     if args.dry_run:
         return _show_points(args, sweep, manifest)
@@ -188,8 +191,11 @@ def _narrowed(narrowed: Mapping[int, Sequence[str]]) -> str:
 
 
 def _show_points(args: argparse.Namespace, sweep: Sweep, manifest: Mapping[str, Any]) -> int:
-    """List the points of a sweep, and which runs its folder lacks."""
+    """List the points of a sweep, and which runs of a shard its folder lacks."""
+    from collections import Counter
+
     from sim.experiments.sweep.derived import point_runs
+    from sim.experiments.sweep.plan import Shard, missing
     from sim.experiments.sweep.store import SweepFolder
     from sim.output.sweep import render_points
 
@@ -199,7 +205,8 @@ def _show_points(args: argparse.Namespace, sweep: Sweep, manifest: Mapping[str, 
         folder.check(manifest, sweep.points)
         runs = folder.runs()
     points = point_runs(sweep.spec, sweep.points, runs)
-    put(render_points(points, sweep.spec.fields))
+    lacking = missing(sweep.spec, sweep.points, runs, Shard(*args.shard))
+    put(render_points(points, sweep.spec.fields, Counter(digest for digest, _ in lacking)))
     return _code(points, args.sweep)
 
 
@@ -217,24 +224,33 @@ def _finish(args: argparse.Namespace, folder: SweepFolder, name: str) -> int:
     """Write the files that follow from the runs, and print the points."""
     from sim.experiments.deciding import check_figure
     from sim.experiments.sweep.derived import derived_files, ladder_ends, point_runs
+    from sim.experiments.sweep.plan import missing
     from sim.output.sweep import render_sweep
 
-    spec, points = folder.spec(), folder.points()
-    made: list[PointRuns] = []
+    read: list[tuple[SweepSpec, list[Point], Runs]] = []
 
     def contents() -> dict[str, str | bytes]:
-        nonlocal made
-        made = point_runs(spec, points, folder.runs())
-        return derived_files(spec, made, parquet=args.parquet)
+        # All of it while no other process writes, for one may have begun with more points by now.
+        spec, points = folder.whole()
+        read.append((spec, points, folder.runs()))
+        return derived_files(spec, point_runs(*read[0]), parquet=args.parquet)
 
     folder.write(contents)
+    spec, points, runs = read[0]
+    made = point_runs(spec, points, runs)
     figure = args.figure or _default_figure(spec)
     good = next((run for one in made for run in one.good.values()), None)
     if good is not None:
         check_figure(figure, good.figures)
-    ends = ladder_ends(spec, points, folder.runs())
+    ends = ladder_ends(spec, points, runs)
     title = folder.manifest()["name"]
     put(render_sweep(title, spec, made, ends, figure=figure, form=args.format))
+    lacking = len(missing(spec, points, runs))
+    if lacking and args.merge is not None:
+        note(
+            f"note: {counted(lacking, 'run')} of the sweep {be(lacking)} missing: the sweep file "
+            f"with --out {args.out} makes {'it' if lacking == 1 else 'them'}"
+        )
     return _code(made, name)
 
 

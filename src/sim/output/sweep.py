@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cellspec.text import counted
@@ -64,19 +64,28 @@ def render_sweep(
     return csv_text(["point", *fields, *(key for key in lines[0] if key != "point")], rows)
 
 
-def render_points(points: Sequence[PointRuns], fields: Sequence[str]) -> str:
-    """The points of a sweep and how many runs each has and lacks, as ``--dry-run`` shows them."""
-    missing = sum(one.wanted - len(one.runs) for one in points)
+def render_points(
+    points: Sequence[PointRuns], fields: Sequence[str], lacking: Mapping[str, int]
+) -> str:
+    """The points of a sweep and how many runs each has and lacks, as ``--dry-run`` shows them.
+
+    Args:
+        points: with their runs.
+        fields: those that differ between points.
+        lacking: by digest, how many runs are to be made; points of one digest share them.
+    """
+    rest = dict(lacking)
+    missing = [rest.pop(one.point.digest or "", 0) for one in points]
     lines = table(
         [
             *_point_columns(points, fields),
             ("runs", integers([len(one.runs) for one in points])),
-            ("missing", integers([one.wanted - len(one.runs) for one in points])),
-            ("", [_note(one) for one in points]),
+            ("missing", integers(missing)),
+            ("", _notes(points)),
         ],
         words=1 + len(fields),
     )
-    end = f"{counted(len(points), 'point')}, {counted(missing, 'missing run')}"
+    end = f"{counted(len(points), 'point')}, {counted(sum(missing), 'missing run')}"
     return "".join(f"{line.rstrip()}\n" for line in [*lines, "", end])
 
 
@@ -99,7 +108,7 @@ def _table(
             (printable(figure), decimals([None if one is None else one.mean for one in means])),
             ("± (95 %)", decimals([None if one is None else one.half_width for one in means])),
             ("sd", decimals([None if one is None else one.sd for one in means])),
-            ("", [_note(one) for one in points]),
+            ("", _notes(points)),
         ],
         words=1 + len(spec.fields),
     )
@@ -129,10 +138,17 @@ def _runs(one: PointRuns) -> str:
     return f"{there:,}" if there == one.wanted else f"{there:,} of {one.wanted:,}"
 
 
+def _notes(points: Sequence[PointRuns]) -> list[str]:
+    """A remark on each point; all equally long, so that they stand at the left of their column."""
+    notes = [_note(one) for one in points]
+    longest = max(map(len, notes))
+    return [note.ljust(longest) for note in notes]
+
+
 def _note(one: PointRuns) -> str:
     if one.error is not None:
         return f"cannot be run: {printable(one.error)}"
-    return "not reached" if one.wanted == 0 else ""
+    return "" if one.reached else "not reached"
 
 
 def _ladder(spec: SweepSpec, rungs: Sequence[PointRuns], end: LadderEnd | None) -> str:
@@ -153,6 +169,8 @@ def _ladder(spec: SweepSpec, rungs: Sequence[PointRuns], end: LadderEnd | None) 
         return f"{where}: ends at {last}, which cannot be run or has no {printable(ladder.figure)}"
     least = _per_cent(ladder.gain)
     if end.why == "top":
+        if not place:
+            return f"{where}: ends at {last}, its only rung: there is no step to judge"
         return f"{where}: ends at {last}, its last rung; no step gained less than {least}"
     assert end.gain is not None
     before = value_words(rungs[place - 1].point.fields[ladder.field])
@@ -166,7 +184,8 @@ def _ladder(spec: SweepSpec, rungs: Sequence[PointRuns], end: LadderEnd | None) 
 
 
 def _per_cent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    # Without the dust of a difference of equal figures, and without -0.
+    return f"{round(100 * share, 9) + 0.0:.3g} %"
 
 
 def _end_data(end: LadderEnd | None) -> dict[str, Any] | None:

@@ -138,6 +138,30 @@ def test_folders_of_two_sweeps_are_not_joined(tmp_path: Path, run: Run) -> None:
     assert not (tmp_path / "joined").exists()
 
 
+def test_runs_that_a_join_lacks_are_said(tmp_path: Path, run: Run) -> None:
+    path, part, out = write_sweep(tmp_path), tmp_path / "part", tmp_path / "joined"
+    run(path, "--out", part, "--shard", "1/3")
+    code, printed, err = run("--merge", part, "--out", out)
+    assert (code, printed.splitlines()[0]) == (0, "small: 6 points, 6 of 18 runs")
+    assert err.splitlines()[1] == (
+        f"note: 12 runs of the sweep are missing: the sweep file with --out {out} makes them"
+    )
+    (part / "points.jsonl").unlink()
+    code, printed, err = run("--merge", part, "--out", tmp_path / "other")
+    assert (code, printed) == (2, "")
+    assert "its points are not those of manifest.json: a process was killed as it began" in err
+    assert not (tmp_path / "other").exists()
+
+
+def test_lists_and_mappings_are_told_apart_in_the_table(tmp_path: Path, run: Run) -> None:
+    limits = [{"workers": count, "resources": {"chat": 2}} for count in (0, 4)]
+    path = write_sweep(tmp_path, grid={"limits": limits}, replications=2)
+    printed = run(path, "--out", tmp_path / "out")[1].splitlines()
+    assert printed[4].startswith('1      {"workers": 4, "resources": {"chat": 2}}     2  ')
+    # A remark stands at the left of its column, however long another one is.
+    assert re.search(r"–  cannot be run: \./small", printed[3])
+
+
 # Stopped
 
 
@@ -203,9 +227,10 @@ def test_who_stops_a_sweep_reads_how_it_goes_on(
 
 
 def test_a_second_process_of_the_same_shard_is_refused(tmp_path: Path, run: Run) -> None:
-    path, out = write_sweep(tmp_path, **SLOW), tmp_path / "out"
+    path, out = write_sweep(tmp_path, **SLOW | {"replications": 60}), tmp_path / "out"
     with start(path, out) as process:
         wait_for_lines(out, 1, process)
+        process.send_signal(signal.SIGSTOP)
         code, printed, err = run(path, "--out", out)
         process.kill()
     assert (code, printed) == (2, "")
@@ -313,6 +338,8 @@ def test_a_dry_run_lists_points_and_missing_runs_and_writes_nothing(
     run(path, "--out", out, "--shard", "1/2")
     before = {one: one.stat().st_mtime_ns for one in out.rglob("*")}
     assert run(path, "--dry-run", "--out", out)[1].endswith("6 points, 9 missing runs\n")
+    parts = [run(path, "--dry-run", "--shard", f"{one}/4")[1].splitlines()[-1] for one in (1, 4)]
+    assert parts == ["6 points, 5 missing runs", "6 points, 4 missing runs"]
     assert {one: one.stat().st_mtime_ns for one in out.rglob("*")} == before
 
 

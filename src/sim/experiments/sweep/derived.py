@@ -18,7 +18,18 @@ from sim.experiments.sweep.points import Point
 from sim.experiments.sweep.spec import SweepSpec
 from sim.result_fields import csv_cell, csv_text
 
-__all__ = ["PointRuns", "derived_files", "ladder_ends", "of_point", "parquet_bytes", "point_runs"]
+__all__ = [
+    "DERIVED",
+    "PointRuns",
+    "derived_files",
+    "ladder_ends",
+    "of_point",
+    "parquet_bytes",
+    "point_runs",
+]
+
+DERIVED = ("runs.csv", "summary.csv", "runs.parquet", "summary.parquet")
+"""The names of the files that `derived_files` makes."""
 
 _NO_FIGURES = {"seed"}
 """Numbers of a run that are no figures of it."""
@@ -33,11 +44,13 @@ class PointRuns:
         wanted: how many runs there are to be, as far as is known; 0 for a point that cannot be
             run, or that a ladder has not come to.
         runs: those that are there, by seed.
+        reached: whether a ladder has come to it; it has to a point without a ladder.
     """
 
     point: Point
     wanted: int
     runs: Mapping[int, Run]
+    reached: bool = True
 
     @property
     def good(self) -> Mapping[int, Run]:
@@ -46,7 +59,12 @@ class PointRuns:
 
     @property
     def error(self) -> str | None:
-        """Why the point, or its first run that failed, cannot be run; None if all is well."""
+        """Why the point, or its first run that failed, cannot be run; None if all is well.
+
+        It is well too with a rung that its ladder does not reach.
+        """
+        if not self.reached:
+            return None
         if self.point.error is not None:
             return self.point.error
         failed = ((seed, run) for seed, run in self.runs.items() if run.error is not None)
@@ -74,7 +92,7 @@ def point_runs(spec: SweepSpec, points: Sequence[Point], runs: Runs) -> list[Poi
         for wish in wishes(spec, unit, runs):
             there = runs.get(wish.point.digest or "", {})
             kept = {seed: there[seed] for seed in range(wish.size) if seed in there}
-            found.append(PointRuns(wish.point, wish.size, kept))
+            found.append(PointRuns(wish.point, wish.size, kept, wish.reached))
     return found
 
 
@@ -131,7 +149,7 @@ def _run_lines(points: Iterable[PointRuns]) -> Iterator[dict[str, Any]]:
     """A line for each run, and one for each point that cannot be run."""
     for one in points:
         line = of_point(one.point)
-        if one.point.error is not None:
+        if one.point.error is not None and one.reached:
             yield line | {"error": one.point.error}
         for seed, run in one.runs.items():
             yield line | {"seed": seed, "error": run.error} | dict(run.figures)

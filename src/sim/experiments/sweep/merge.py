@@ -28,9 +28,9 @@ def merge(sources: Sequence[SweepFolder], target: SweepFolder) -> int:
             process adds to the target, or storage refuses.
     """
     first = sources[0]
-    manifest, points = first.manifest(), first.points()
+    manifest, (_, points) = first.manifest(), first.whole()
     for other in sources[1:]:
-        if sweep_words(other.manifest()) != sweep_words(manifest) or other.points() != points:
+        if sweep_words(other.manifest()) != sweep_words(manifest) or other.whole()[1] != points:
             raise SpecError(
                 f"{other.path}: holds another sweep than {first.path}; folders that are merged "
                 "come from one sweep file, one scenario and one version of cellspec"

@@ -61,10 +61,12 @@ class Wish:
     Attributes:
         point: the point.
         size: 0 for a point that cannot be run, or that a ladder has not come to.
+        reached: whether a ladder has come to it; it has to a point without a ladder.
     """
 
     point: Point
     size: int
+    reached: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ def climb(
     for point in rungs:
         if point.error is not None:
             end = LadderEnd(point.number, "failed")
+            found.append(Wish(point, 0))
             break
         size = _size(spec, point, runs)
         found.append(Wish(point, size))
@@ -179,7 +182,7 @@ def climb(
         before = values
     else:
         end = LadderEnd(rungs[-1].number, "top")
-    found += [Wish(point, 0) for point in rungs[len(found) :]]
+    found += [Wish(point, 0, reached=False) for point in rungs[len(found) :]]
     return found, end
 
 

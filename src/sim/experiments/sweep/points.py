@@ -20,13 +20,17 @@ from cellspec.errors import FaultsError, SpecError
 from sim.draws import sequence
 from sim.examples import example_path, is_path
 from sim.experiments.replication import packed
-from sim.experiments.sweep.spec import RangeSpec, SweepSpec, load_spec, spec_of
+from sim.experiments.sweep.spec import RangeSpec, SweepSpec, canonical, load_spec, spec_of
 from sim.scenario.loader import ScenarioFile
-from sim.scenario.remarks import scope_changes_result
+from sim.scenario.remarks import kept_seeds, scope_changes_result
 from sim.scenario.words import given_words
 from sim.scenario.yaml_text import dump_yaml
 
-__all__ = ["Point", "Sweep", "load_sweep", "value_words"]
+__all__ = ["Point", "Sweep", "fields_of", "load_sweep", "value_words"]
+
+
+_LONGEST = 60
+"""Characters of a list or a mapping that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Sweep:
             it.
         repeated: random draws that gave a point which was there.
         narrowed: by number of a point, the columns whose result batch scope changes there.
+        kept_seeds: remarks on pipelines beside it that draw the same in every run.
     """
 
     path: Path
@@ -79,11 +84,17 @@ class Sweep:
     scenarios: Mapping[str, bytes]
     repeated: int
     narrowed: Mapping[int, tuple[str, ...]]
+    kept_seeds: tuple[str, ...]
 
 
 def value_words(value: Any) -> str:
     """A value of a field on one short line, a string without quotation marks."""
-    return value if isinstance(value, str) else given_words(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | dict):
+        text = json.dumps(value, ensure_ascii=False)
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return given_words(value)
 
 
 def load_sweep(given: str | Path | Mapping[str, Any], *, memory: int | None = None) -> Sweep:
@@ -111,6 +122,7 @@ def load_sweep(given: str | Path | Mapping[str, Any], *, memory: int | None = No
     points: list[Point] = []
     scenarios: dict[str, bytes] = {}
     narrowed: dict[int, tuple[str, ...]] = {}
+    kept: dict[str, None] = {}
     every, repeated = _fields(spec)
     name = str(file.document.data.get("name", ""))
     for number, fields in enumerate(every):
@@ -125,13 +137,16 @@ def load_sweep(given: str | Path | Mapping[str, Any], *, memory: int | None = No
             continue
         name = scenario.name
         points.append(Point(number, fields, digest))
+        kept.update(dict.fromkeys(kept_seeds(scenario)))
         if columns := scope_changes_result(scenario):
             narrowed[number] = columns
     if not scenarios:
         first = points[0]
         raise SpecError(f"{path}: no point can be run; point 0 ({first.words()}): {first.error}")
     identity = _identity(file, spec)
-    return Sweep(path, spec, name, identity, tuple(points), scenarios, repeated, narrowed)
+    return Sweep(
+        path, spec, name, identity, tuple(points), scenarios, repeated, narrowed, tuple(kept)
+    )
 
 
 def _one_line(error: SpecError) -> str:
@@ -141,8 +156,13 @@ def _one_line(error: SpecError) -> str:
 def _identity(file: ScenarioFile, spec: SweepSpec) -> str:
     """A digest of the scenario that all points come from: what the file says, and ``set``."""
     data = {k: v for k, v in file.document.data.items() if k not in ("description", "source")}
-    text = json.dumps([data, spec.fixed], sort_keys=True, default=str)
+    text = json.dumps(json.loads(json.dumps([data, spec.fixed], default=str)), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def fields_of(spec: SweepSpec) -> list[dict[str, Any]]:
+    """The fields of each point, in the order of their numbers."""
+    return _fields(spec)[0]
 
 
 def _fields(spec: SweepSpec) -> tuple[list[dict[str, Any]], int]:
@@ -155,7 +175,7 @@ def _fields(spec: SweepSpec) -> tuple[list[dict[str, Any]], int]:
     if spec.random is not None:
         distinct: dict[str, dict[str, Any]] = {}
         for one in _drawn(spec):
-            distinct.setdefault(json.dumps(one, sort_keys=True, default=str), one)
+            distinct.setdefault(canonical(one), one)
         drawn = list(distinct.values())
         repeated = spec.random.points - len(drawn)
     rungs: list[dict[str, Any]] = [{}]

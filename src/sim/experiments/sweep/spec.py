@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -39,6 +40,7 @@ __all__ = [
     "RandomSpec",
     "RangeSpec",
     "SweepSpec",
+    "canonical",
     "load_spec",
     "spec_of",
     "sweep_schema",
@@ -78,6 +80,9 @@ class RangeSpec(StrictModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if not math.isfinite(self.stop - self.start):
+            text = f"expected no more than {sys.float_info.max:.2g} above from ({self.start:g})"
+            raise faults_error([Fault(("to",), text)])
         if self.stop <= self.start:
             text = f"expected more than from ({self.start:g}), got {self.stop:g}"
             raise faults_error([Fault(("to",), text)])
@@ -127,14 +132,33 @@ class LadderSpec(StrictModel):
         if self.most < self.start:
             text = f"expected at least from ({self.start:g}), got {self.most:g}"
             raise faults_error([Fault(("most",), text)])
+        if self.whole and not self.start.is_integer():
+            text = f"expected a whole number, or whole: false, got {self.start:g}"
+            raise faults_error([Fault(("from",), text)])
+        if (steps := self._steps()) > MOST_POINTS:
+            text = (
+                f"expected larger steps: from {self.start:g} to {self.most:g} it takes "
+                f"{steps:,.0f}, and may take {MOST_POINTS:,}"
+            )
+            raise faults_error([Fault(("factor",), text)])
         return self
+
+    def _steps(self) -> float:
+        """How many steps lead from the first rung to the last one, whole or not."""
+        return math.floor((math.log(self.most) - math.log(self.start)) / math.log(self.factor))
 
     def rungs(self) -> list[float]:
         """The values of the field, the least first."""
         found: list[float] = []
-        for power in range(MOST_POINTS + 1):
-            value = self.start * self.factor**power
-            value = round(value) if self.whole else float(f"{value:.12g}")
+        # One more than are counted, for the last one may be a rounding away from `most`.
+        for power in range(int(self._steps()) + 2):
+            half = power // 2
+            try:
+                # In two steps, for the power alone may be larger than a number can be.
+                value = self.start * self.factor**half * self.factor ** (power - half)
+                value = round(value) if self.whole else float(f"{value:.12g}")
+            except OverflowError:
+                break
             if value > self.most:
                 break
             if not found or value > found[-1]:
@@ -200,12 +224,19 @@ class SweepSpec(StrictModel):
             if name in seen:
                 yield Fault(where, f"{name!r} is given in {seen[name][0]} too")
             seen.setdefault(name, where)
+        for where, name in self._named():
+            # What `set` gives comes first, so that a field within it can be set after it.
+            for other, place in seen.items():
+                if name.startswith(f"{other}.") and place[0] != "set":
+                    yield Fault(where, f"lies within {other!r}, which {place[0]} gives as a whole")
+                elif other.startswith(f"{name}.") and place[0] == "set":
+                    yield Fault(place, f"lies within {name!r}, which {where[0]} gives as a whole")
 
     def _repeated(self) -> Iterator[Fault]:
         for name, values in self.grid.items():
             seen: list[str] = []
             for place, value in enumerate(values):
-                text = json.dumps(value, sort_keys=True, default=str)
+                text = canonical(value)
                 if text in seen:
                     yield Fault(("grid", name, place), f"{given_words(value)} is given twice")
                 seen.append(text)
@@ -243,6 +274,12 @@ class SweepSpec(StrictModel):
             yield "ladder.figure", self.ladder.figure
 
 
+def canonical(value: Any) -> str:
+    """Plain data as text that is the same for equal data, also after it was kept as JSON."""
+    # Keys that are numbers are texts in JSON, and sorted as such.
+    return json.dumps(json.loads(json.dumps(value)), sort_keys=True)
+
+
 def sweep_schema() -> dict[str, Any]:
     """The JSON Schema of a sweep file."""
     return SweepSpec.model_json_schema(by_alias=True)
@@ -272,8 +309,25 @@ def spec_of(data: Mapping[str, Any], called: Path) -> SweepSpec:
 
 
 def _spec_of(document: Document, path: Path) -> SweepSpec:
+    if unfit := list(_unfit(document.data)):
+        raise FaultsError(explain(unfit, path, document, {}))
     try:
         return SweepSpec.model_validate(document.data)
     except ValidationError as error:
         faults = faults_of(error, document.data)
     raise FaultsError(explain(faults, path, document, {}))
+
+
+def _unfit(value: Any, where: tuple[int | str, ...] = ()) -> Iterator[Fault]:
+    """What YAML can hold and JSON cannot, and so neither the folder of a sweep."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _unfit(item, (*where, key if type(key) is int else str(key)))
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            yield from _unfit(item, (*where, place))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Fault(where, f"expected a finite number, got {given_words(value)}")
+    elif not (value is None or isinstance(value, str | bool | int | float)):
+        kind = type(value).__name__
+        yield Fault(where, f"expected text, numbers, lists or mappings, got a value of type {kind}")

@@ -35,18 +35,21 @@ from cellspec.files import (
     locked,
     open_log,
     path_of,
+    remove_leftovers,
     sync_file,
     sync_folder,
     write_files,
 )
+from sim.experiments.sweep.derived import DERIVED
 from sim.experiments.sweep.plan import Run
-from sim.experiments.sweep.points import Point, Sweep
-from sim.experiments.sweep.spec import SweepSpec
+from sim.experiments.sweep.points import Point, Sweep, fields_of
+from sim.experiments.sweep.spec import SweepSpec, canonical
 
 __all__ = ["MANIFEST", "POINTS", "SweepFolder", "keep", "manifest_of", "sweep_words"]
 
 MANIFEST, POINTS, RUNS = "manifest.json", "points.jsonl", "runs"
 _LOCK = ".lock"
+_WRITTEN = (MANIFEST, POINTS, *DERIVED)
 FORMAT = 1
 
 _OTHERS = {
@@ -69,6 +72,8 @@ def manifest_of(sweep: Sweep, *, checked: bool) -> dict[str, Any]:
         sweep: the sweep.
         checked: its runs judge time too.
     """
+    # Not exclude_none, which would take the nulls out of the values of points too.
+    spec = sweep.spec.model_dump(mode="json", by_alias=True)
     return {
         "format": FORMAT,
         "cellspec": version("cellspec"),
@@ -77,7 +82,7 @@ def manifest_of(sweep: Sweep, *, checked: bool) -> dict[str, Any]:
         "scenario": sweep.identity,
         "fields": list(sweep.spec.fields),
         "checked": checked,
-        "sweep": sweep.spec.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "sweep": {key: value for key, value in spec.items() if value is not None},
     }
 
 
@@ -87,17 +92,16 @@ def sweep_words(manifest: Mapping[str, Any]) -> str:
 
 
 class SweepFolder:
-    """The folder of a sweep.
+    """The folder of a sweep; it can be read where it cannot be written to.
 
     Args:
         given: its path.
 
     Raises:
-        SpecError: it is no folder, or cannot be written to.
+        SpecError: the path is empty.
     """
 
     def __init__(self, given: str | Path) -> None:
-        check_folder(given)
         self.path = path_of(given)
 
     # Whose runs these are
@@ -108,8 +112,10 @@ class SweepFolder:
         Points and replications may be added and taken away: the runs that are there stay.
 
         Raises:
-            SpecError: the folder holds something else; one line that says what to do.
+            SpecError: the folder holds something else, or cannot be written to; one line that says
+                what to do.
         """
+        check_folder(self.path)
         with self._alone():
             if not self.is_begun:
                 if any(one.name != _LOCK for one in self.path.iterdir()):
@@ -150,9 +156,9 @@ class SweepFolder:
             if there.get(key) != manifest[key]:
                 found = text.format(there=_words(there.get(key)), here=_words(manifest[key]))
                 raise SpecError(f"{self.path}: {found}; give --out another folder")
-        digests = {_key(one): one for one in self.points() if one.digest is not None}
+        digests = {_key(one.fields): one for one in self.points() if one.digest is not None}
         for point in points:
-            old = digests.get(_key(point))
+            old = digests.get(_key(point.fields))
             if old is not None and point.digest not in (old.digest, None):
                 raise SpecError(
                     f"{self.path}: point {point.number} ({point.words()}) is another scenario now: "
@@ -211,6 +217,21 @@ class SweepFolder:
             except (ValueError, KeyError, TypeError):
                 raise SpecError(f"{self.path / POINTS}:{number}: is no point of a sweep") from None
         return found
+
+    def whole(self) -> tuple[SweepSpec, list[Point]]:
+        """The sweep, as the manifest has it, and its points.
+
+        Raises:
+            SpecError: one of them cannot be read, or they are of two sweeps, because a process was
+                killed between the two files.
+        """
+        spec, points = self.spec(), self.points()
+        if [_key(one.fields) for one in points] != [_key(one) for one in fields_of(spec)]:
+            raise SpecError(
+                f"{self.path / POINTS}: its points are not those of {MANIFEST}: a process was "
+                "killed as it began; give the sweep file and this folder once more"
+            )
+        return spec, points
 
     # Runs
 
@@ -289,6 +310,7 @@ class SweepFolder:
                 self.path.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(open_log(self.path / _LOCK))
                 stack.enter_context(locked(file, wait=True))
+                remove_leftovers(self.path, _WRITTEN)
             except OSError as error:
                 raise _not_written(self.path, error) from None
             yield
@@ -364,8 +386,8 @@ def _read(line: bytes) -> tuple[str, int, Run]:
     return digest, seed, Run(figures, error, data.get("violated", False))
 
 
-def _key(point: Point) -> str:
-    return json.dumps(dict(point.fields), sort_keys=True)
+def _key(fields: Mapping[str, Any]) -> str:
+    return canonical(dict(fields))
 
 
 def _words(value: object) -> str:

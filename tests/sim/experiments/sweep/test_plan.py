@@ -172,6 +172,17 @@ def test_a_ladder_ends_at_a_rung_that_cannot_be_run() -> None:
     assert end is not None
     assert (end.point, end.why) == (1, "failed")
     assert [wish.size for wish in found] == [5, 0, 0, 0, 0, 0, 0]
+    assert [wish.reached for wish in found] == [True, True] + [False] * 5
+
+
+def test_a_rung_that_is_not_reached_may_be_one_that_cannot_be_run() -> None:
+    spec = spec_of(LADDER | {"grid": {"policy": ["fifo"]}})
+    points = points_of(spec)
+    bad = [*points[:5], *(Point(one.number, one.fields, None, "too many") for one in points[5:])]
+    made = point_runs(spec, bad, done(spec, bad, random.Random(1)))
+    assert [one.reached for one in made] == [True] * 4 + [False] * 3
+    assert not any(one.error for one in made)
+    assert not any("too many" in str(text) for text in derived_files(spec, made).values())
 
 
 def test_a_point_that_fails_has_no_mean_and_says_why() -> None:

@@ -16,9 +16,11 @@ from sim.experiments.sweep.spec import (
     RandomSpec,
     RangeSpec,
     SweepSpec,
+    canonical,
     load_spec,
 )
 from tests.sim.experiments.sweep.small import GRID, sweep_of, write_sweep
+from tests.sim.experiments.test_replication import BESIDE
 
 ROOT = Path(__file__).parents[4]
 
@@ -43,6 +45,35 @@ def test_a_ladder_climbs_by_its_factor_and_stands_beside_itself(tmp_path: Path) 
     rungs = [1, 2, 3, 5, 8]
     assert [one["limits.resources.chat"] for one in found] == rungs * 2
     assert [one["policy"] for one in found] == ["fifo"] * 5 + ["row-first"] * 5
+
+
+def test_a_ladder_may_reach_as_far_as_numbers_do() -> None:
+    ladder = {"field": "rows", "factor": 1000, "most": 1e308, "whole": False}
+    rungs = LadderSpec.model_validate(ladder).rungs()
+    assert (len(rungs), rungs[0], rungs[-1]) == (103, 1, 1e306)
+    tiny = LadderSpec.model_validate(ladder | {"from": 1e-300, "most": 1e300}).rungs()
+    assert (len(tiny), tiny[-1]) == (201, 1e300)
+
+
+def test_fields_within_set_may_be_set_again_by_the_points(tmp_path: Path) -> None:
+    limits = {"workers": 8, "resources": {"chat": 4}}
+    sweep = sweep_of(
+        tmp_path, replications=1, set={"limits": limits}, grid={"limits.workers": [2, 3]}
+    )
+    assert len(sweep.scenarios) == 2
+
+
+def test_values_may_be_mappings_whose_keys_are_of_several_kinds(tmp_path: Path) -> None:
+    values: list[Any] = [{1: "a", "b": 2}, {"1": "a", "b": 3}, "fifo"]
+    sweep = sweep_of(tmp_path, replications=1, grid={"policy": values})
+    assert [one.error is None for one in sweep.points] == [False, False, True]
+    assert canonical({2: 0, 10: 1}) == canonical({"10": 1, "2": 0})
+
+
+def test_a_pipeline_beside_that_keeps_its_seed_is_remarked_on(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, BESIDE, replications=1, grid={"policy": ["fifo", "row-first"]})
+    (remark,) = sweep.kept_seeds
+    assert remark.startswith("beside 'fixed': it states seed 7, and draws the same in every run")
 
 
 def test_more_random_points_and_more_fields_leave_the_others_as_they_are(tmp_path: Path) -> None:
@@ -94,6 +125,38 @@ FAULTS: list[tuple[str, str]] = [
     (
         "replications: 3\nset: {rows: 2}\ngrid:\n  rows: [1]\n",
         "5: grid.rows: 'rows' is given in set too",
+    ),
+    (
+        "replications: 3\ngrid:\n  limits.workers: [1]\n  limits: [{workers: 2}]\n",
+        "4: grid.limits.workers: lies within 'limits', which grid gives as a whole",
+    ),
+    (
+        "replications: 3\nset: {limits.workers: 1}\ngrid:\n  limits: [{workers: 2}]\n",
+        "3: set.limits.workers: lies within 'limits', which grid gives as a whole",
+    ),
+    (
+        "replications: 3\ngrid:\n  rows: [1, .nan]\n",
+        "4: grid.rows[1]: expected a finite number, got .nan",
+    ),
+    (
+        "replications: 3\ngrid:\n  rows: !!set {1, 2}\n",
+        "4: grid.rows: expected text, numbers, lists or mappings, got a value of type set",
+    ),
+    (
+        "replications: 3\nset:\n  rows: {a: [!!binary aGVsbG8=]}\ngrid: {policy: [fifo]}\n",
+        "4: set.rows.a[0]: expected text, numbers, lists or mappings, got a value of type bytes",
+    ),
+    (
+        "replications: 1\nladder: {field: rows, from: 0.3, most: 3}\n",
+        "3: ladder.from: expected a whole number, or whole: false, got 0.3",
+    ),
+    (
+        "replications: 1\nladder: {field: rows, factor: 1.0000001, most: 64}\n",
+        "3: ladder.factor: expected larger steps: from 1 to 64 it takes 41,588,832, and may take",
+    ),
+    (
+        "replications: 1\nrandom:\n  points: 2\n  fields:\n    rows: {from: -1e308, to: 1e308}\n",
+        "6: random.fields.rows.to: expected no more than 1.8e+308 above from (-1e+308)",
     ),
     (
         "precision: {half_width: 2}\ngrid: {rows: [1]}\n",

@@ -140,6 +140,52 @@ def test_a_file_of_the_scenario_that_changed_is_noticed(tmp_path: Path) -> None:
         again(folder, tmp_path, scenario=recorded)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "points.jsonl", "summary.csv"])
+def test_what_a_killed_writer_left_is_cleared_away(name: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    left = tmp_path / "out" / f".{name}.0123456789ab.tmp"
+    left.write_text("half")
+    folder = begun(sweep_of(tmp_path), tmp_path / "out")
+    assert not left.exists()
+    left.write_text("half")
+    folder.write(dict)
+    assert not left.exists()
+
+
+def test_points_of_another_manifest_are_noticed(folder: SweepFolder, tmp_path: Path) -> None:
+    spec, points = folder.whole()
+    assert (spec.size, len(points)) == (6, 6)
+    file = folder.path / "points.jsonl"
+    text = file.read_text()
+    for other in ("", text.partition("\n")[2], text.replace("row-first", "random")):
+        file.write_text(other)
+        with pytest.raises(SpecError, match=r"points\.jsonl: its points are not those of manifest"):
+            folder.whole()
+    again(folder, tmp_path)
+    assert folder.whole() == (spec, points)
+
+
+def test_values_are_the_same_when_they_are_read_again(tmp_path: Path) -> None:
+    values: list[Any] = [None, {"every_rows": 5, "write_s": None}, {"every_rows": 5}]
+    grid = {"checkpoint": values, "limits.resources.chat": [1, 2]}
+    sweep = sweep_of(tmp_path, grid=grid, set={"redo": None}, replications=1)
+    folder = begun(sweep, tmp_path / "out")
+    assert folder.spec() == sweep.spec
+    assert folder.manifest()["sweep"]["set"] == {"redo": None}
+
+
+def test_a_folder_can_be_read_where_it_cannot_be_written_to(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add(folder, ("a", 0))
+    # Root may write everywhere.
+    monkeypatch.setattr("cellspec.files.os.access", lambda *_: False)
+    other = SweepFolder(folder.path)
+    assert (len(other.points()), other.runs()) == (6, {"a": {0: RUN}})
+    with pytest.raises(SpecError, match=r"cannot be written: no permission"):
+        again(other, tmp_path)
+
+
 def test_a_folder_with_files_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")
