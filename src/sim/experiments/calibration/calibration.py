@@ -182,7 +182,7 @@ def _per_row_s(name: str, calls: Sequence[Call], remarks: list[str]) -> float:
 def _tokens(calls: Iterable[Call]) -> tuple[Fit, Fit] | None:
     pairs = [
         (prompt, output)
-        for prompt, output in (call.tokens for call in calls if call.failure is None)
+        for prompt, output in (call.tokens for call in calls if call.failure in (None, "timeout"))
         if prompt is not None and output is not None
     ]
     if not pairs:
@@ -249,12 +249,18 @@ def _fill(made: Calibration) -> None:
     if over.start_s or over.end_s:
         data["scheduler"] = {"start_s": _tidy(over.start_s), "end_s": _tidy(over.end_s)}
     for warm in made.warm_ups:
+        if warm.resource in made.record.described:
+            continue
         if warm.first_s and warm.resource in data["limits"].get("resources", {}):
             endpoint = data.setdefault("endpoints", {}).setdefault(warm.resource, {})
             endpoint["cold_start"] = {"first_s": _tidy(warm.first_s)}
     if made.record.timed and made.record.source == "trace":
         measured = made.record.scenario["limits"].get("resources", {})
-        mine = {k: v for k, v in measured.items() if k in data["limits"].get("resources", {})}
+        mine = {
+            name: limit
+            for name, limit in measured.items()
+            if name in data["limits"].get("resources", {}) and name not in made.record.described
+        }
         if mine:
             data["limits"] = {**data["limits"], "measured_at": mine}
 
@@ -285,7 +291,7 @@ def _put_latency(
     if "columns" in data:
         column = _column(data, name)
         column["latency"] = latency
-        if per_row_s:
+        if per_row_s and latency["model"] != "request":
             column["latency_per_row_s"] = per_row_s
         return
     given = data["pipeline"].setdefault("latency", {})
@@ -306,6 +312,11 @@ def _remarks(made: Calibration) -> list[str]:
         found.append(
             "how long a failed call waits for its next try is not recorded: the scenario lets it "
             "wait for nothing; say it under failures.backoff"
+        )
+    for name in sorted(record.described):
+        found.append(
+            f"the file describes the endpoint {name!r}: the scenario takes it as it is, and of its "
+            "calls the tokens instead of the seconds"
         )
     for one in made.failing:
         if one.timeout_s is not None:

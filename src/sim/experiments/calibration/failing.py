@@ -48,7 +48,7 @@ def failing_of(record: Record) -> list[Failing]:
     """The failures of each column that has any."""
     found = []
     for name in record.columns:
-        calls = record.of_column(name)
+        calls = [call for call in record.of_column(name) if not call.refused]
         failed = [call for call in calls if call.failure is not None]
         if failed:
             bounds = [call.seconds for call in failed if call.failure == "timeout"]
@@ -70,7 +70,7 @@ def backoff_of(calls: Sequence[Call]) -> dict[str, Any]:
     """The backoff of a scenario, from the waits that the calls were told."""
     waits: dict[int, list[float]] = {}
     for call in calls:
-        if call.retry_s is not None:
+        if call.retry_s is not None and not call.refused:
             waits.setdefault(call.number, []).append(call.retry_s)
     if not waits:
         return {}

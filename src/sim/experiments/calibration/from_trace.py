@@ -62,6 +62,7 @@ class _Open:
     column: int
     reads: int
     rows: int = 1
+    refused: bool = False
     entered_s: float = math.nan
     answered_s: float = math.nan
     tokens: tuple[float | None, float | None] = (None, None)
@@ -217,6 +218,7 @@ class _Replay:
             done.before_s,
             None if math.isnan(done.entered_s) else (done.entered_s, done.answered_s),
             done.reads,
+            refused=done.refused,
             tokens=done.tokens,
         )
         self.calls.append(call)
@@ -257,6 +259,8 @@ class _Replay:
             found.entered_s = event.t
         elif step.step == "answered":
             found.answered_s = event.t
+        elif step.step == "refused":
+            found.refused = True
         elif step.step == "sent" and step.prompt_tokens is not None:
             found.tokens = step.prompt_tokens, step.output_tokens
 
@@ -329,7 +333,7 @@ class _Replay:
             self.calls,
             self._scenario(),
             dict(self.limits.column_resource),
-            self._skip_counts(),
+            skipped=self._skip_counts(),
         )
         if self._crashes:
             words = counted(self._crashes, "crash", "crashes")
@@ -353,12 +357,44 @@ class _Replay:
         if self._cut:
             words = counted(self._cut, "call")
             found.left_out.append(f"{words} cut off, whose length nobody knows")
-        if header.endpoints or any(call.tokens[0] is not None for call in self.calls):
+        self._take_endpoints(found)
+        return found
+
+    def _take_endpoints(self, found: Record) -> None:
+        """Take the endpoints that the header describes, where the calls' tokens are known."""
+        given = self.header.endpoints or {}
+        by_resource: dict[str, list[Call]] = {}
+        for call in found.calls:
+            by_resource.setdefault(found.resources.get(call.column, ""), []).append(call)
+        described = {
+            name: dict(words)
+            for name, words in given.items()
+            if "tpot_s" in words
+            and "shared_with" not in words
+            and all(None not in call.tokens for call in by_resource.get(name, ()))
+        }
+        throttles = {
+            name: words.pop("throttle") for name, words in described.items() if "throttle" in words
+        }
+        for words in described.values():
+            words["tpot_s"] = {int(calls): each for calls, each in words["tpot_s"].items()}
+        if described:
+            found.described = frozenset(described)
+            found.scenario["endpoints"] = described
+        if throttles:
+            found.scenario["throttle"] = throttles
+        for call in found.calls:
+            call.refused &= found.resources.get(call.column, "") in described
+        tokens = any(
+            None not in call.tokens and name not in described
+            for name, calls in by_resource.items()
+            for call in calls
+        )
+        if given.keys() - described.keys() or tokens:
             found.left_out.append(
                 "the speed of endpoints by calls in flight, their lines and their limits: a "
                 "call's seconds are those at the load of this run; say them under endpoints"
             )
-        return found
 
     def _skip_counts(self) -> dict[str, tuple[int, int]]:
         made: dict[str, int] = {}

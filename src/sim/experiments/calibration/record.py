@@ -8,7 +8,7 @@ that (`sim.experiments.calibration.from_trace`); a log of requests lacks some of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -39,6 +39,7 @@ class Call:
         loop_s: when the scheduler had let it go, and when it was answered; None if not recorded.
         reads: rows that it read, of a barrier's call; 0 of any other.
         retry_s: of a call that failed, the seconds to its next try; None if not recorded.
+        refused: an endpoint refused it that the file itself describes.
         timed: False of a call that failed if the file does not tell how long it took.
         tokens: of the prompt and of the answer; None where they are not recorded.
         first_token_s: seconds from its start to the first token; None if not recorded.
@@ -56,6 +57,7 @@ class Call:
     loop_s: tuple[float, float] | None = None
     reads: int = 0
     retry_s: float | None = None
+    refused: bool = False
     timed: bool = True
     tokens: tuple[float | None, float | None] = (None, None)
     first_token_s: float | None = None
@@ -76,6 +78,7 @@ class Record:
         calls: in the order in which they ended.
         scenario: the fields of a scenario that need no fit, as plain data.
         resources: by column that takes one, its resource.
+        described: the resources whose endpoints the file itself describes.
         skipped: by column, how many cells its own condition skipped, and of how many.
         makespan_s: from the first event to the last; None if the file has no times of day.
         rows: that the run delivered; None if the file does not tell.
@@ -89,6 +92,7 @@ class Record:
     calls: list[Call]
     scenario: dict[str, Any]
     resources: Mapping[str, str]
+    described: Collection[str] = ()
     skipped: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     makespan_s: float | None = None
     rows: int | None = None

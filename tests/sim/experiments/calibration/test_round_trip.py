@@ -291,6 +291,45 @@ def test_the_interval_of_a_record_holds_nineteen_of_twenty(tmp_path: Path) -> No
     assert held >= 17
 
 
+def served(**endpoint: Any) -> dict[str, Any]:
+    """A column whose calls are slower the more of them there are."""
+    counts = {"model": "gamma", "mean": 200.0, "shape": 4.0}
+    latency = {"model": "request", "output_tokens": counts}
+    speed = {"tpot_s": {1: 0.03, 8: 0.04, 32: 0.1}, **endpoint}
+    return one_column(latency, endpoints={"m": speed}) | {"rows": 600}
+
+
+def test_an_endpoint_that_the_trace_describes_predicts_other_limits(tmp_path: Path) -> None:
+    made = simulated(served(), tmp_path)
+    assert made.scenario["endpoints"] == {"m": {"tpot_s": {1: 0.03, 8: 0.04, 32: 0.1}}}
+    assert made.scenario["columns"][0]["latency"]["model"] == "request"
+    assert "measured_at" not in made.scenario["limits"]
+    more = served()
+    more["limits"]["resources"]["m"] = 32
+    other = Scenario.model_validate({"name": "made", "seed": 1000, **more})
+    with trace_writer(other, str(tmp_path / "other.jsonl")) as writer:
+        simulate(other, [writer.add])
+    record = read_trace(tmp_path / "other.jsonl")
+    makespan = predict(made, tmp_path, runs=5, against=record)[0]
+    assert makespan.figure == "makespan_s"
+    assert makespan.error is not None
+    # At the speed of 8 calls at once it would be 60 % too short.
+    assert abs(makespan.error) < 0.1
+
+
+def test_what_an_endpoint_refuses_is_no_failure_of_its_columns(tmp_path: Path) -> None:
+    limits = [{"requests": 30, "per_s": 60, "window": "fixed"}]
+    throttle = {"m": {"decrease": 0.75, "increase": 1, "successes": 25, "cool_down_s": 2.0}}
+    data = served(limits=limits) | {"throttle": throttle, "failures": {"max_attempts": 3}}
+    data["limits"]["resources"]["m"] = 16
+    made = simulated(data | {"rows": 200}, tmp_path)
+    assert any(call.refused for call in made.record.calls)
+    assert not made.failing
+    assert made.scenario["throttle"] == throttle
+    assert made.scenario["endpoints"]["m"]["limits"][0]["requests"] == 30
+    scenario_of(made.scenario, tmp_path)
+
+
 def test_the_written_scenario_is_one_that_can_be_read(tmp_path: Path) -> None:
     made = simulated(three_columns(), tmp_path)
     scenario = scenario_of(made.scenario, tmp_path)
