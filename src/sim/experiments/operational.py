@@ -13,8 +13,10 @@ saw. The second is one only if throughput has stopped to grow; `Asymptotes.is_sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sim.experiments.intervals import mean_of
 
 __all__ = ["Asymptotes", "Measured", "asymptotes", "pareto_front"]
 
@@ -30,11 +32,13 @@ class Measured:
         calls: at once, at most.
         rate: the mean throughput, in any unit.
         half_width: of its interval; 0 if it is not known.
+        by_seed: the throughput of each run.
     """
 
     calls: float
     rate: float
     half_width: float = 0.0
+    by_seed: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,9 @@ class Asymptotes:
     most: float
     is_saturated: bool
     holds: bool = True
+    each_half_width: float = 0.0
+    most_half_width: float = 0.0
+    knee_half_width: float | None = None
 
     @property
     def knee(self) -> float:
@@ -77,6 +84,9 @@ def asymptotes(points: Sequence[Measured]) -> Asymptotes | None:
 
     Args:
         points: in any order; each concurrency once, above 0.
+
+    Raises:
+        MissingExtraError: scipy is not installed, which the interval of the knee takes.
     """
     known = sorted(points, key=lambda point: point.calls)
     if len(known) < 2 or known[0].rate <= 0:
@@ -92,7 +102,35 @@ def asymptotes(points: Sequence[Measured]) -> Asymptotes | None:
     fewest = known[0]
     each, high = fewest.rate / fewest.calls, (fewest.rate + fewest.half_width) / fewest.calls
     holds = all(one.rate - one.half_width <= one.calls * high * (1 + 1e-9) for one in known)
-    return Asymptotes(fewest.calls, each, best.rate, fell or bool(rivals), holds)
+    return Asymptotes(
+        fewest.calls,
+        each,
+        best.rate,
+        fell or bool(rivals),
+        holds,
+        fewest.half_width / fewest.calls,
+        best.half_width,
+        _knee_half_width(fewest, best),
+    )
+
+
+def _knee_half_width(fewest: Measured, best: Measured) -> float | None:
+    """The interval of the ratio of two means over the same seeds, by its linear part.
+
+    It is that of the mean of ``b - knee * a`` over the runs, divided by the mean of a: what both
+    have in common, as rows that are long in each, makes it narrower.
+    """
+    seeds = sorted(set(fewest.by_seed) & set(best.by_seed))
+    if len(seeds) < 2:
+        return None
+    each = [fewest.by_seed[seed] / fewest.calls for seed in seeds]
+    most = [best.by_seed[seed] for seed in seeds]
+    mean = sum(each) / len(each)
+    if mean <= 0:
+        return None
+    knee = sum(most) / sum(each)
+    half = mean_of([b - knee * a for a, b in zip(each, most, strict=True)]).half_width
+    return None if half is None else half / mean
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

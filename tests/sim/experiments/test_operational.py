@@ -58,6 +58,32 @@ def test_a_bound_that_a_measurement_is_above_does_not_hold() -> None:
         assert found.holds is holds
 
 
+def test_the_interval_of_a_knee_is_narrow_where_runs_vary_together() -> None:
+    scale = {0: 0.8, 1: 1.0, 2: 1.2}
+    together = asymptotes(
+        [
+            Measured(n, rate, 0.5, {k: rate * x for k, x in scale.items()})
+            for n, rate in ((1, 1.0), (8, 4.0))
+        ]
+    )
+    assert together is not None
+    assert together.knee_half_width == pytest.approx(0.0, abs=1e-9)
+    apart = asymptotes(
+        [
+            Measured(1, 1.0, 0.5, scale),
+            Measured(
+                8, 4.0, 2.0, {k: 4.0 * x for k, x in zip((2, 1, 0), scale.values(), strict=True)}
+            ),
+        ]
+    )
+    assert apart is not None
+    # t of two degrees of freedom at 95 %, and a deviation of 4 * 0.4 over three runs.
+    assert apart.knee_half_width == pytest.approx(4.30265 * 1.6 / 3**0.5, rel=1e-4)
+    alone = asymptotes([Measured(1, 1.0, 0.0, {0: 1.0}), Measured(8, 4.0, 0.0, {0: 4.0})])
+    assert alone is not None
+    assert alone.knee_half_width is None
+
+
 def test_a_single_concurrency_or_no_throughput_has_no_bounds() -> None:
     assert asymptotes([Measured(4, 2.0)]) is None
     assert asymptotes([Measured(1, 0.0), Measured(2, 0.0)]) is None

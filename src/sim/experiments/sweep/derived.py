@@ -22,6 +22,7 @@ __all__ = [
     "DERIVED",
     "PointRuns",
     "derived_files",
+    "field_cell",
     "ladder_ends",
     "of_point",
     "parquet_bytes",
@@ -136,11 +137,11 @@ def _head(spec: SweepSpec) -> list[str]:
 
 def of_point(point: Point) -> dict[str, Any]:
     """The cells of a table that say which point a line is about."""
-    fields = {f"field.{name}": _cell(value) for name, value in point.fields.items()}
+    fields = {f"field.{name}": field_cell(value) for name, value in point.fields.items()}
     return {"point": point.number} | fields
 
 
-def _cell(value: Any) -> Any:
+def field_cell(value: Any) -> Any:
     """A value of a field as it stands in a table: text for what is no single value."""
     return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
 

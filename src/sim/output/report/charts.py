@@ -9,7 +9,7 @@ too, in light and in dark, and a seventh series is part of ``"other"``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -66,6 +66,7 @@ class Line:
     Attributes:
         stepped: each value holds until the next point.
         dashed: a bound or a model, not a measurement.
+        dotted: another of several lines without dots.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -73,6 +74,7 @@ class Line:
     colour: Colour
     stepped: bool = False
     dashed: bool = False
+    dotted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Dots:
     Attributes:
         titles: of each point, what it is in words; a page shows it under the pointer.
         across: the intervals are along x.
+        shape: by which series differ where colours cannot be told apart, as a colour's number.
+        hollow: an outline alone.
     """
 
     points: tuple[tuple[float, float, float, float], ...]
@@ -104,6 +108,8 @@ class Dots:
     colour: Colour
     titles: tuple[str, ...] = ()
     across: bool = False
+    shape: int = 0
+    hollow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,7 @@ class Chart:
         key: its name in file names and anchors; letters, digits and hyphens.
         title: the heading.
         about: what it shows, in a sentence, for those who cannot see it.
+        says: what it means here, sentences that stand by themselves.
         notes: lines under it: how it was made, and what to mind.
         down: the y axis runs downwards, as for lanes.
         height: of the drawing, in 640ths of its width.
@@ -168,6 +175,7 @@ class Chart:
     notes: tuple[str, ...] = ()
     down: bool = False
     height: int = 300
+    says: Sequence[str] = ()
 
     def legend(self) -> Iterator[Layer]:
         """Of each name the first layer that bears it; what has no name is not in it."""

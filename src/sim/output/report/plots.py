@@ -31,8 +31,11 @@ __all__ = ["FORMATS", "plots"]
 
 FORMATS: Final = ("png", "svg")
 
+_SHAPES = "osD^vP"
+"""The markers of dots, in the order of a page's."""
+
 _WIDTH_IN, _DPI = 7.0, 150
-_LETTERS = 100
+_LETTERS, _LETTERS_OF_TITLE, _LETTERS_OF_LEGEND = 100, 60, 28
 _STYLE: Final[dict[str, Any]] = {
     "svg.hashsalt": "cellspec",
     "font.family": "DejaVu Sans",
@@ -84,7 +87,7 @@ def plots(charts: Sequence[Chart], form: str) -> dict[str, bytes]:
 
 
 def _draw(axes: Any, chart: Chart) -> None:
-    axes.set_title(chart.title)
+    axes.set_title(textwrap.fill(chart.title, _LETTERS_OF_TITLE))
     for axis, name in ((chart.x, "x"), (chart.y, "y")):
         _scale(axes, axis, name)
     if chart.down:
@@ -101,12 +104,13 @@ def _draw(axes: Any, chart: Chart) -> None:
     if handles:
         axes.legend(
             handles.values(),
-            handles,
+            [textwrap.fill(label, _LETTERS_OF_LEGEND) for label in handles],
             loc="upper left",
             bbox_to_anchor=(1.0, 1.0),
             fontsize=8,
         )
-    notes = "\n".join(textwrap.fill(note, _LETTERS) for note in chart.notes)
+    lines = [textwrap.fill(line, _LETTERS) for line in (*chart.says, *chart.notes)]
+    notes = "\n".join(lines)
     axes.annotate(
         notes,
         (0, 0),
@@ -134,7 +138,7 @@ def _layer(axes: Any, layer: Layer) -> None:
     if isinstance(layer, Line):
         xs, ys = zip(*layer.points, strict=True) if layer.points else ((), ())
         how = {"drawstyle": "steps-post"} if layer.stepped else {}
-        style = "--" if layer.dashed else "-"
+        style = "--" if layer.dashed else ":" if layer.dotted else "-"
         axes.plot(xs, ys, style, color=colour, label=name, linewidth=1.4, **how)
     elif isinstance(layer, Band):
         xs, lows, highs = zip(*layer.points, strict=True) if layer.points else ((), (), ())
@@ -167,7 +171,8 @@ def _dots(axes: Any, layer: Dots, colour: str) -> None:
     below = [centre - low for centre, low in zip(centres, lows, strict=True)]
     above = [high - centre for centre, high in zip(centres, highs, strict=True)]
     bars = {"xerr" if layer.across else "yerr": [below, above]}
-    how = {"fmt": "o", "color": colour, "markersize": 4, "elinewidth": 1.2}
+    how = {"fmt": _SHAPES[layer.shape % len(_SHAPES)], "color": colour, "markersize": 4}
+    how |= {"elinewidth": 1.2} | ({"markerfacecolor": "white"} if layer.hollow else {})
     axes.errorbar(xs, ys, label=layer.name or None, **bars, **how)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "lanes",
     "linear",
     "logarithmic",
+    "measured",
     "number",
     "of_values",
     "over_time",
@@ -67,15 +68,28 @@ class Axis:
 def number(value: float, step: float | None = None) -> str:
     """A number in a chart: with as many decimals as its step has, or three significant digits."""
     if step is None:
-        digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+        digits = _digits(value)
         rounded = round(value, digits)
         text = f"{rounded:,.{digits}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
     return f"{value:,.{_decimals(step)}f}"
 
 
+def measured(value: float, half_width: float | None) -> str:
+    """A number with the half-width of its interval, both with as many decimals; or without."""
+    if not half_width:
+        return number(value)
+    digits = max(_digits(half_width), _digits(value))
+    return f"{value:,.{digits}f} ± {half_width:,.{digits}f}"
+
+
 def linear(
-    label: str, values: Iterable[float], *, zero: bool = True, room: int | None = None
+    label: str,
+    values: Iterable[float],
+    *,
+    zero: bool = True,
+    room: int | None = None,
+    whole: bool = False,
 ) -> Axis:
     """An axis that holds all values, and ends at ticks.
 
@@ -84,6 +98,7 @@ def linear(
         values: none, or some; none at all give an axis from 0 to 1.
         zero: it begins at 0 if no value is below.
         room: of an axis along a chart, the characters that fit there; None for one upwards.
+        whole: it counts things, so that its ticks are whole numbers.
     """
     known = [value for value in values if math.isfinite(value)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
@@ -93,6 +108,7 @@ def linear(
         low, high = (low - abs(low) / 10, high + abs(high) / 10) if low else (0.0, 1.0)
     for parts in range(_PARTS, 0, -1):
         step = _step((high - low) / parts)
+        step = max(step, 1.0) if whole else step
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         ticks = tuple((k * step, number(k * step + 0.0, step)) for k in range(first, last + 1))
         if room is None or _fits(ticks, room):
@@ -182,6 +198,11 @@ def _step(least: float) -> float:
 
 def _decimals(step: float) -> int:
     return max(0, -math.floor(math.log10(step) + 1e-9))
+
+
+def _digits(value: float) -> int:
+    """Decimals that show three significant digits."""
+    return 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value)) + 1e-9))
 
 
 def _fits(ticks: Sequence[tuple[float, str]], room: int) -> bool:

@@ -31,15 +31,23 @@ _LETTER = 10.6
 """The width of a letter at the size that a phone shows."""
 _LONGEST_WORD = 20
 
+_SHAPES = (
+    "",
+    "m-4.2 -4.2h8.4v8.4h-8.4z",
+    "m0 -6l6 6l-6 6l-6 -6z",
+    "m0 -5.5l5.8 10h-11.6z",
+    "m0 5.5l5.8 -10h-11.6z",
+    "m-6 -2h4v-4h4v4h4v4h-4v4h-4v-4h-4z",
+)
+"""The outlines of dots about their middle, as paths; the first is a circle."""
+
 
 def figure(chart: Chart) -> Markup:
     """A chart with its heading, its legend and its notes."""
     named = list(chart.legend())
-    keys = [
-        tag("li", tag("span", class_=f"key {_shape(layer)} {_class(layer.colour)}"), layer.name)
-        for layer in named
-    ]
-    notes = [tag("p", note, class_="quiet") for note in chart.notes]
+    keys = [tag("li", _key(layer), layer.name) for layer in named]
+    notes = [tag("p", sentence) for sentence in chart.says]
+    notes += [tag("p", note, class_="quiet") for note in chart.notes]
     return tag(
         "figure",
         tag("h3", chart.title),
@@ -106,7 +114,7 @@ class _Frame:
         for at, word in x.ticks:
             yield _text(self.x(at), self.bottom + 20, word, "middle", "tick")
         for at, word in y.ticks:
-            yield _text(self.left - 6, self.y(at) + 5, _short(word), "end", "tick")
+            yield _text(self.left - 6, self.y(at) + 5, word, "end", "tick")
         yield _text(self.right, self.bottom + 46, x.label, "end", "label")
         if y.label:
             yield _text(4, 18, y.label, "start", "label")
@@ -117,8 +125,10 @@ class _Frame:
         """One layer, as one element or a few."""
         if isinstance(layer, Line):
             points = [(self.x(x), self.y(y)) for x, y in layer.points]
-            kind = f"line {'dashed ' * layer.dashed}{_class(layer.colour)}"
-            yield tag("path", class_=kind, d=_path(points, stepped=layer.stepped))
+            how = "dashed " * layer.dashed + "dotted " * layer.dotted
+            kind = f"line {how}{_class(layer.colour)}"
+            if points:
+                yield _shown(layer.name, kind, _path(points, stepped=layer.stepped))
         elif isinstance(layer, Band):
             yield self._band(layer)
         elif isinstance(layer, Dots):
@@ -129,10 +139,10 @@ class _Frame:
             top = self.top if layer.full else self.bottom - 9
             steps = [f"M{_n(self.x(at))} {_n(top)}V{_n(self.bottom)}" for at in layer.places]
             kind = "mark" if layer.full else "foot"
-            yield tag("path", class_=f"{kind} {_class(layer.colour)}", d="".join(steps))
+            yield _shown(layer.name, f"{kind} {_class(layer.colour)}", "".join(steps))
         else:
             at = f"M{_n(self.left)} {_n(self.y(layer.value))}H{_n(self.right)}"
-            yield tag("path", class_=f"line dashed {_class(layer.colour)}", d=at)
+            yield _shown(layer.name, f"line dashed {_class(layer.colour)}", at)
 
     def _band(self, band: Band) -> Markup:
         high = [(self.x(x), self.y(top)) for x, _, top in band.points]
@@ -140,7 +150,7 @@ class _Frame:
         back = _path(low, stepped=band.stepped, backwards=True)
         path = f"{_path(high, stepped=band.stepped)}L{back[1:]}Z" if high else ""
         kind = "area" if band.solid else "band"
-        return tag("path", class_=f"{kind} {_class(band.colour)}", d=path)
+        return _shown(band.name, f"{kind} {_class(band.colour)}", path)
 
     def _dots(self, dots: Dots) -> Iterator[Markup]:
         colour = _class(dots.colour)
@@ -152,11 +162,15 @@ class _Frame:
                 bars.append(f"M{_n(self.x(x))} {_n(self.y(low))}V{_n(self.y(high))}")
         if bars:
             yield tag("path", class_=f"bar {colour}", d="".join(bars))
+        kind = f"{'dot hollow' if dots.hollow else 'dot'} {colour}"
         for place, (x, y, _, _) in enumerate(dots.points):
             title = tag("title", dots.titles[place]) if dots.titles else None
-            yield tag(
-                "circle", title, class_=f"dot {colour}", cx=_n(self.x(x)), cy=_n(self.y(y)), r="4.5"
-            )
+            at_x, at_y = _n(self.x(x)), _n(self.y(y))
+            if dots.shape % len(_SHAPES) == 0:
+                yield tag("circle", title, class_=kind, cx=at_x, cy=at_y, r="4.5")
+            else:
+                outline = f"M{at_x} {at_y}{_SHAPES[dots.shape % len(_SHAPES)]}"
+                yield tag("path", title, class_=kind, d=outline)
 
     def _spans(self, spans: Spans) -> Iterator[Markup]:
         steps = []
@@ -166,7 +180,7 @@ class _Frame:
             left, width = self.x(start), max(self.x(stop) - self.x(start), 0.6)
             height = _n(foot - top - 2 * gap)
             steps.append(f"M{_n(left)} {_n(top + gap)}h{_n(width)}v{height}h-{_n(width)}z")
-        yield tag("path", class_=f"span {_class(spans.colour)}", d="".join(steps))
+        yield _shown(spans.name, f"span {_class(spans.colour)}", "".join(steps))
         for (lane, _, stop), word in zip(spans.items, spans.words, strict=False):
             yield _text(self.x(stop) + 5, self.y(lane + 0.5) + 5, word, "start", "value")
 
@@ -190,8 +204,16 @@ def _corners(points: Sequence[tuple[float, float]]) -> Iterable[tuple[float, flo
             yield x, y
 
 
+def _shown(name: str, kind: str, path: str) -> Markup:
+    """A path, which says its name under the pointer."""
+    return tag("path", tag("title", name) if name else None, class_=kind, d=path)
+
+
 def _text(x: float, y: float, words: str, anchor: str, kind: str) -> Markup:
-    return tag("text", words, x=_n(x), y=_n(y), text_anchor=anchor, class_=kind)
+    """A text; one that is cut short says all of it under the pointer."""
+    short = _short(words) if kind == "tick" else words
+    whole = None if short == words else tag("title", words)
+    return tag("text", short, whole, x=_n(x), y=_n(y), text_anchor=anchor, class_=kind)
 
 
 def _n(value: float) -> str:
@@ -208,14 +230,28 @@ def _class(colour: Colour) -> str:
     return f"c{colour}" if isinstance(colour, int) else f"c-{colour}"
 
 
+def _key(layer: Layer) -> Markup:
+    """How a layer looks in the legend."""
+    colour = _class(layer.colour)
+    if isinstance(layer, Dots):
+        kind = f"{'dot hollow' if layer.hollow else 'dot'} {colour}"
+        shape = _SHAPES[layer.shape % len(_SHAPES)]
+        drawn = (
+            tag("path", class_=kind, d=f"M8 8{shape}")
+            if shape
+            else tag("circle", class_=kind, cx="8", cy="8", r="4.5")
+        )
+        return tag("svg", drawn, class_="key", viewBox="0 0 16 16", aria_hidden="true")
+    return tag("span", class_=f"key {_shape(layer)} {colour}")
+
+
 def _shape(layer: Layer) -> str:
-    """How a layer's key looks in the legend."""
     if isinstance(layer, Line):
-        return "dashed" if layer.dashed else "line"
+        return "dashed" if layer.dashed else "dotted" if layer.dotted else "line"
     if isinstance(layer, Level):
         return "dashed"
     if isinstance(layer, Marks):
         return "mark" if layer.full else "foot"
     if isinstance(layer, Band):
         return "area" if layer.solid else "band"
-    return "dot" if isinstance(layer, Dots) else "area"
+    return "area"

@@ -15,21 +15,19 @@ goes with other values of the rest, as in a random sweep, gives dots without lin
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cellspec.text import counted
 from sim.experiments.intervals import Difference, paired
-from sim.experiments.operational import Asymptotes, Measured, asymptotes, pareto_front
+from sim.experiments.operational import pareto_front
 from sim.output.report.charts import (
     MOST_SERIES,
     Band,
     Chart,
     Dots,
     Layer,
-    Level,
     Line,
     Marks,
 )
@@ -40,13 +38,23 @@ from sim.output.report.scale import (
     lanes,
     linear,
     logarithmic,
+    measured,
     number,
     of_values,
 )
+from sim.output.report.sweep_bounds import bound_layers, bounds_of
 from sim.output.report.sweep_folder import SweepPoint, SweepTables, is_number
 from sim.output.result_table import printable
 
-__all__ = ["MAKESPAN", "Against", "against_best", "best_point", "charts_of_sweep"]
+__all__ = [
+    "MAKESPAN",
+    "Against",
+    "against_best",
+    "best_point",
+    "charts_of_sweep",
+    "verdict",
+    "verdict_words",
+]
 
 MAKESPAN, RATE, COST = "makespan_s", "rows_per_s", "cost"
 
@@ -55,14 +63,32 @@ _CONCURRENCY = re.compile(r"limits\.(workers|resources\..+)")
 _MOST_DIFFERENCES = 30
 """At most so many points are drawn beside the best one."""
 
+_UNITS = {
+    "_in_flight": "calls at once",
+    "max_concurrent": "calls at once",
+    "_per_s": "tokens per second",
+    "_per_minute": "requests per minute",
+    "_s": "s",
+    "rows": "rows",
+    "tokens": "tokens",
+    "batch_size": "rows",
+    "_per_million": "money per million tokens",
+    "_share": "share",
+    "_rate": "share",
+    "_rates": "share",
+}
+"""By the end of a field's name, the unit of its values."""
+
+_LONGEST_NAME = 36
+"""Letters of a field's name along an axis; of a longer one its end."""
+
+_MEAN = "mean, with its interval"
+
 _LEAST_ON_A_LINE = 3
 """Points that a line takes, where a field has so many values."""
 
 _WIDE = 20
 """An axis is logarithmic where its largest mean is so many times the least."""
-
-_SMOOTH = 48
-"""Points of a curved bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +152,36 @@ def _series(sweep: SweepTables, field: str, figure: str) -> list[tuple[str, list
 def _drawn(sweep: SweepTables, field: str, figure: str) -> tuple[list[Layer], list[str]]:
     """Bands, lines and dots of a figure by a field; and notes."""
     series = _series(sweep, field, figure)
+    drawn = _best_series(series, figure)
     layers: list[Layer] = []
-    for colour, (words, points) in enumerate(series[:MOST_SERIES]):
-        name = printable(words) or "mean, with its interval"
+    for colour, (words, points) in enumerate(drawn):
+        name = printable(words) or ("a single run" if _runs(sweep) == {1} else _MEAN)
         at = [(float(point.fields[field]), point.figures[figure]) for point in points]
         band = tuple((x, cell.value - cell.half, cell.value + cell.half) for x, cell in at)
         line = tuple((x, cell.value) for x, cell in at)
-        layers += [Band(band, "", colour), Line(line, name, colour)]
+        layers += [Band(band, "", colour), Line(line, "", colour)]
         layers.append(_dots(points, field, figure, name, colour))
     if not series:
         some = [point for point in sweep.good if figure in point.figures]
-        layers.append(_dots(some, field, figure, "a point, with its interval", 0))
+        name = "a point" if _runs(sweep) == {1} else "a point, with its interval"
+        layers.append(_dots(some, field, figure, name, 0))
         return layers, ["Each dot is a point of the sweep; the other fields vary too."]
-    more = len(series) - MOST_SERIES
-    further = f"{counted(more, 'further series')} in the table." if more > 0 else ""
-    return layers, [further] * bool(further)
+    if len(series) == len(drawn):
+        return layers, []
+    return layers, [f"The {len(drawn)} best of {len(series):,} series; the rest is in the table."]
+
+
+def _best_series(
+    series: list[tuple[str, list[SweepPoint]]], figure: str
+) -> list[tuple[str, list[SweepPoint]]]:
+    """As many series as can be told apart, those with the best means, in their order."""
+
+    def best(place: int) -> tuple[float, int]:
+        means = [point.figures[figure].value for point in series[place][1]]
+        return (-max(means) if figure == RATE else min(means), place)
+
+    kept = sorted(sorted(range(len(series)), key=best)[:MOST_SERIES])
+    return [series[place] for place in kept]
 
 
 def _dots(points: Sequence[SweepPoint], field: str, figure: str, name: str, colour: int) -> Dots:
@@ -149,8 +190,9 @@ def _dots(points: Sequence[SweepPoint], field: str, figure: str, name: str, colo
         cell = point.figures[figure]
         at = float(point.fields[field])
         places.append((at, cell.value, cell.value - cell.half, cell.value + cell.half))
-        titles.append(f"{_named(point)}: {figure} {cell.mean} ± {cell.half_width or '?'}")
-    return Dots(tuple(places), name, colour, tuple(titles))
+        half = f" ± {cell.half_width}" if cell.half_width else ", one run"
+        titles.append(f"{_named(point)}: {figure} {cell.mean}{half}")
+    return Dots(tuple(places), name, colour, tuple(titles), shape=colour)
 
 
 def _named(point: SweepPoint) -> str:
@@ -181,10 +223,39 @@ def _means(sweep: SweepTables, figure: str) -> list[float]:
 
 
 def _interval_words(sweep: SweepTables) -> str:
-    runs = {point.runs for point in sweep.good}
+    runs = _runs(sweep)
+    if runs == {1}:
+        return "One run a point, which is one draw: nothing says how sure these figures are."
     each = counted(min(runs), "run")
     size = f"{each} a point" if len(runs) == 1 else f"{min(runs):,} to {max(runs):,} runs a point"
-    return f"Means over {size}, each with its interval at 95 %."
+    single = "; a single run has none" if 1 in runs else ""
+    return f"Means over {size}, each with its interval at 95 %{single}."
+
+
+def _runs(sweep: SweepTables) -> set[int]:
+    return {point.runs for point in sweep.good}
+
+
+def _extreme_words(sweep: SweepTables, figure: str, unit: str) -> str:
+    """Where a figure is least and most."""
+    some = sorted(
+        (point for point in sweep.good if figure in point.figures),
+        key=lambda point: (point.figures[figure].value, point.number),
+    )
+    parts = []
+    for word, point in (("Least", some[0]), ("most", some[-1])):
+        cell = point.figures[figure]
+        parts.append(f"{word} at {_named(point)}: {measured(cell.value, cell.half)} {unit}")
+    return f"{'; '.join(parts)}."
+
+
+def _field_label(field: str) -> str:
+    """The name of a field on an axis, with the unit of its values if it has one."""
+    name = printable(field)
+    name = name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
+    unit = "calls at once" if _CONCURRENCY.fullmatch(field) else None
+    unit = unit or next((word for end, word in _UNITS.items() if field.endswith(end)), None)
+    return f"{name}, {unit}" if unit else name
 
 
 # Throughput by concurrency
@@ -193,85 +264,24 @@ def _interval_words(sweep: SweepTables) -> str:
 def _throughput(key: str, sweep: SweepTables, field: str) -> Chart:
     """Throughput by a limit, its two bounds, and their knee."""
     layers, notes = _drawn(sweep, field, RATE)
-    x = of_values(f"{field}, calls at once", [float(value) for value in sweep.varied(field)])
+    x = of_values(_field_label(field), [float(value) for value in sweep.varied(field)])
     y = linear("throughput, rows/s", _ends(sweep, RATE))
-    bounds = _bounds(sweep, field)
-    for place, (words, found) in enumerate(bounds):
-        notes.append(_bound_words(words, found))
-        # The bounds of one series are drawn; of several they would hide each other.
-        if place == 0 and len(bounds) == 1 and found.holds:
-            layers[:0] = _bound_lines(found, x, y)
+    bounds = bounds_of(_best_series(_series(sweep, field, RATE), RATE), field)
+    if bounds:
+        notes.append(
+            "Bounds after Denning and Buzen, 1978: N calls at once do at most N · X₁, X₁ being "
+            "what one does, and never more than Xmax; the knee is where they cross."
+        )
     return Chart(
         key,
         f"Throughput by {printable(field)}",
         f"Delivered rows per second by {printable(field)}. {_interval_words(sweep)}",
         x,
         y,
-        tuple(layers),
-        notes=(
-            _interval_words(sweep),
-            *notes,
-            *(["Bounds after Denning and Buzen, 1978: N calls at once do at most N · X₁, X₁ being "
-               "what one does, and never more than Xmax; the knee is where they cross."]
-              if bounds else []),
-        ),
-    )  # fmt: skip
-
-
-def _bounds(sweep: SweepTables, field: str) -> list[tuple[str, Asymptotes]]:
-    found = []
-    for words, points in _series(sweep, field, RATE)[:MOST_SERIES]:
-        measured = [
-            Measured(float(point.fields[field]), cell.value, cell.half)
-            for point in points
-            if float(point.fields[field]) > 0
-            for cell in (point.figures[RATE],)
-        ]
-        bound = asymptotes(measured)
-        if bound is not None:
-            found.append((words, bound))
-    return found
-
-
-def _bound_words(words: str, found: Asymptotes) -> str:
-    where = f"{printable(words)}: " if words else ""
-    each = f"X₁ = {found.each:.4g} rows/s"
-    if found.fewest != 1:
-        each += f" (by {found.fewest:g} calls at once, the fewest)"
-    if not found.holds:
-        return (
-            f"{where}{each}; N calls at once are shown to do more than N times as much, as where a "
-            "longer run loses more to crashes: the bound does not hold, and there is no knee."
-        )
-    if not found.is_saturated:
-        return (
-            f"{where}{each}; throughput still grows at {found.most:.4g} rows/s, the most that was "
-            "seen: the knee lies further on."
-        )
-    most = f"{each}, Xmax = {found.most:.4g} rows/s"
-    if found.is_knee_below:
-        return f"{where}{most}: the knee lies at {found.fewest:g} calls at once, or below."
-    return f"{where}{most}, knee at {found.knee:.3g} calls at once."
-
-
-def _bound_lines(found: Asymptotes, x: Axis, y: Axis) -> list[Layer]:
-    """Both bounds, as far as they lie inside the chart, and the knee."""
-    top = min(x.high, y.high / found.each)
-    low = max(x.low, top * 1e-6)
-    if top > low:
-        steps = [low + (top - low) * k / _SMOOTH for k in range(_SMOOTH + 1)]
-        if x.is_log:
-            ratio = math.log(top / low)
-            steps = [low * math.exp(ratio * k / _SMOOTH) for k in range(_SMOOTH + 1)]
-        rising = tuple((at, at * found.each) for at in steps)
-        lines: list[Layer] = [Line(rising, "N · X₁", "quiet", dashed=True)]
-    else:
-        lines = []
-    name = "Xmax" if found.is_saturated else "the most seen"
-    lines.append(Level(found.most, name, "limit"))
-    if found.is_saturated and not found.is_knee_below and x.low <= found.knee <= x.high:
-        lines.append(Marks((found.knee,), "knee", "checkpoint"))
-    return lines
+        (*bound_layers(bounds, x, y), *layers),
+        notes=(_interval_words(sweep), *notes),
+        says=[one.sentence() for one in bounds] or [_extreme_words(sweep, RATE, "rows/s")],
+    )
 
 
 # Makespan
@@ -279,15 +289,15 @@ def _bound_lines(found: Asymptotes, x: Axis, y: Axis) -> list[Layer]:
 
 def _makespan(key: str, sweep: SweepTables, field: str) -> Chart:
     layers, notes = _drawn(sweep, field, MAKESPAN)
-    unit = ", s" if field.endswith("_s") else ", rows" if field.endswith("_rows") else ""
     return Chart(
         key,
         f"Makespan by {printable(field)}",
         f"Makespan by {printable(field)}. {_interval_words(sweep)}",
-        of_values(f"{field}{unit}", [float(value) for value in sweep.varied(field)]),
+        of_values(_field_label(field), [float(value) for value in sweep.varied(field)]),
         _axis("makespan, s", _means(sweep, MAKESPAN), list(_ends(sweep, MAKESPAN))),
         tuple(layers),
         notes=(_interval_words(sweep), *notes),
+        says=[_extreme_words(sweep, MAKESPAN, "s")],
     )
 
 
@@ -317,7 +327,8 @@ def _pareto(sweep: SweepTables) -> Chart:
                 for point in some
                 for cell in (point.figures[MAKESPAN],)
             )
-            layers.append(Dots(dots, name, colour, titles))
+            beaten = some is rest
+            layers.append(Dots(dots, name, colour, titles, hollow=beaten))
     listed = "; ".join(_named(point) for point in on[:6])
     return Chart(
         "pareto",
@@ -326,10 +337,8 @@ def _pareto(sweep: SweepTables) -> Chart:
         _axis("cost, money of the scenario", _means(sweep, COST), _means(sweep, COST), ROOM),
         _axis("makespan, s", _means(sweep, MAKESPAN), list(_ends(sweep, MAKESPAN))),
         tuple(layers),
-        notes=(
-            f"On the front, from the cheapest on: {listed}{'; …' if len(on) > 6 else ''}.",
-            "By means: points whose intervals overlap may change places.",
-        ),
+        says=[f"On the front, from the cheapest on: {listed}{'; …' if len(on) > 6 else ''}."],
+        notes=("By means: points whose intervals overlap may change places.",),
     )
 
 
@@ -367,6 +376,28 @@ def against_best(sweep: SweepTables) -> list[Against]:
     return sorted(found, key=lambda one: (one.difference.difference.mean, one.point.number))
 
 
+def verdict(one: Against) -> str:
+    """What the runs show about a point beside the best."""
+    found = one.difference
+    if found.identical:
+        return "identical"
+    return "longer" if found.is_shown else "no difference shown"
+
+
+def verdict_words(against: Sequence[Against]) -> str:
+    """How many other points take longer, and how many may be as good."""
+    count = dict.fromkeys(("longer", "no difference shown", "identical"), 0)
+    for one in against:
+        count[verdict(one)] += 1
+    said = [f"shown to take longer: {count['longer']:,} of {counted(len(against), 'other point')}"]
+    if count["no difference shown"]:
+        said.append(f"no difference shown: {count['no difference shown']:,}")
+    if count["identical"]:
+        said.append(f"as long in every run: {count['identical']:,}")
+    words = "; ".join(said)
+    return f"{words[0].upper()}{words[1:]}."
+
+
 def _lane(point: SweepPoint) -> str:
     """The number of a point, and its values, which a chart cuts off where they are long."""
     return printable(f"{point.number}: {', '.join(point.fields.values())}")
@@ -387,7 +418,8 @@ def _differences(sweep: SweepTables, against: Sequence[Against]) -> Chart:
                 dots.append((at, lane + 0.5, at - half, at + half))
                 titles.append(f"{_named(one.point)}: {number(at)} ± {number(half)} s")
         if dots:
-            layers.append(Dots(tuple(dots), name, colour, tuple(titles), across=True))
+            how = {"across": True, "hollow": not shown}
+            layers.append(Dots(tuple(dots), name, colour, tuple(titles), **how))
     ends = [
         end for layer in layers if isinstance(layer, Dots) for p in layer.points for end in p[2:]
     ]
@@ -405,6 +437,7 @@ def _differences(sweep: SweepTables, against: Sequence[Against]) -> Chart:
         lanes([_lane(one.point) for one in some], "point: values of its fields"),
         tuple(layers),
         notes=tuple(notes),
+        says=[verdict_words(against)],
         down=True,
         height=94 + 24 * len(some),
     )

@@ -6,17 +6,21 @@ Numbers keep the text that they have in ``summary.csv``, so that a page holds th
 from __future__ import annotations
 
 import csv
+import io
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cellspec.errors import SpecError
+from sim.experiments.sweep.derived import field_cell
+from sim.result_fields import csv_cell
 
 __all__ = ["Cell", "SweepPoint", "SweepTables", "is_number", "read_sweep"]
 
-MANIFEST, RUNS, SUMMARY = "manifest.json", "runs.csv", "summary.csv"
+MANIFEST, POINTS, RUNS, SUMMARY = "manifest.json", "points.jsonl", "runs.csv", "summary.csv"
 _FIELD = "field."
 
 
@@ -96,7 +100,7 @@ class SweepTables:
 def is_number(text: str) -> bool:
     """Whether the value of a field is a number."""
     try:
-        return text.strip().lower() not in ("nan", "inf", "-inf") and float(text) == float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
 
@@ -127,6 +131,11 @@ def read_sweep(folder: Path) -> SweepTables:
             }
             point.by_seed[_whole(where, "seed", line["seed"])] = figures
     fields = tuple(next(iter(points.values())).fields) if points else ()
+    for planned in _planned(folder / POINTS):
+        number: int = planned["point"]
+        if number not in points:
+            values = {k: str(csv_cell(field_cell(v))) for k, v in planned["fields"].items()}
+            points[number] = SweepPoint(number, values)
     ordered = tuple(points[number] for number in sorted(points))
     return SweepTables(folder, str(manifest.get("name") or folder.name), fields, ordered)
 
@@ -150,17 +159,35 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _planned(path: Path) -> Iterator[dict[str, Any]]:
+    """The points of a sweep, whether they have runs or not; none without the file."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return
+    for number, line in enumerate(lines, 1):
+        try:
+            found = json.loads(line)
+            known = isinstance(found["point"], int) and isinstance(found["fields"], dict)
+        except (ValueError, TypeError, KeyError):
+            known = False
+        if not known:
+            raise SpecError(f"{path}: line {number}: is no point of a sweep")
+        yield found
+
+
 def _lines(path: Path, needs: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
     """Where each line of a table is, and its cells by column."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise SpecError(
             f"{path.parent}: has no {path.name}; run `cellspec sweep` to its end, which writes it"
         ) from None
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
-    reader = csv.DictReader(text.splitlines())
+    # A name may hold what other readers of lines take for an end of one.
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     for name in needs:
         if name not in (reader.fieldnames or ()):
             raise SpecError(f"{path}: line 1: expected a column {name!r}, got none")

@@ -9,8 +9,8 @@ from cellspec.text import counted
 from sim.experiments.deciding import deciding
 from sim.output.report.charts import Chart
 from sim.output.report.page import charts_section, html_table, page
-from sim.output.report.scale import number
-from sim.output.report.sweep_charts import Against, best_point
+from sim.output.report.scale import measured, number
+from sim.output.report.sweep_charts import Against, best_point, verdict, verdict_words
 from sim.output.report.sweep_folder import Cell, SweepPoint, SweepTables
 from sim.output.result_table import printable
 
@@ -26,45 +26,73 @@ def sweep_page(sweep: SweepTables, charts: Sequence[Chart], against: Sequence[Ag
         against: as `sim.output.report.sweep_charts.against_best` gives it.
     """
     runs = sum(point.runs for point in sweep.points)
-    failed = sum(bool(point.error) for point in sweep.points)
+    failed = [point for point in sweep.points if point.error]
+    empty = sum(not point.runs and not point.error for point in sweep.points)
     said = [f"{counted(len(sweep.points), 'point')}, {counted(runs, 'run')}"]
     if failed:
-        said.append(f"{counted(failed, 'point')} could not be run to the end")
-    best = best_point(sweep)
+        said.append(f"{counted(len(failed), 'point')} could not be run to the end")
+    if empty:
+        said.append(f"{counted(empty, 'point')} without runs, as above the end of a ladder")
     body: list[Child] = [
         tag("h1", f"{printable(sweep.name)}: sweep"),
         tag(
-            "p", f"{'; '.join(said)}. Fields: {', '.join(sweep.fields) or 'none'}.", class_="about"
+            "p",
+            f"{'; '.join(said)}. Fields: {', '.join(map(printable, sweep.fields)) or 'none'}.",
+            class_="about",
         ),
     ]
-    if best is not None:
-        body.append(
-            tag(
-                "p",
-                f"Point {best.number} ({printable(best.words())}) has the least mean makespan: ",
-                _measured(best.figures["makespan_s"]),
-                " s.",
-            )
-        )
-    body += [charts_section("Charts", charts), _points(sweep), _table_of_differences(against)]
+    body += [
+        _best(sweep, against),
+        charts_section("Charts", charts),
+        _points(sweep),
+        _failed(failed),
+        _table_of_differences(against),
+    ]
     return page(f"{printable(sweep.name)}: report of a sweep", body)
+
+
+def _best(sweep: SweepTables, against: Sequence[Against]) -> Markup | None:
+    """The point to choose by makespan, and whether the others are shown to be worse."""
+    best = best_point(sweep)
+    if best is None:
+        return None
+    named = f"Point {best.number} ({printable(best.words())})"
+    makespan = join([_measured(best.figures["makespan_s"]), " s. "])
+    if len(sweep.good) == 1:
+        return tag("p", f"{named} alone has figures; its mean makespan is ", makespan)
+    sure = (
+        verdict_words(against)
+        if against
+        else ("With one run a point no difference from another can be shown.")
+    )
+    return tag("p", f"{named} has the least mean makespan: ", makespan, sure)
 
 
 def _points(sweep: SweepTables) -> Markup:
     """All points with the figures that decide; each number as the summary has it."""
     names = _figures(sweep)
-    labels: list[Child] = ["point", *sweep.fields, "runs", *names]
+    labels: list[Child] = ["point", *map(printable, sweep.fields), "runs", *map(printable, names)]
     rows: list[list[Child]] = []
     for point in sweep.points:
-        cells: list[Child] = [str(point.number), *point.fields.values(), f"{point.runs:,}"]
-        if point.error:
-            rows.append([*cells, point.error, *[""] * (len(names) - 1)][: len(labels)])
-            continue
+        cells: list[Child] = [str(point.number), *_values(point), f"{point.runs:,}"]
         cells += [
             _measured(point.figures[name]) if name in point.figures else "–" for name in names
         ]
         rows.append(cells)
     return html_table("Points", labels, rows, words=1 + len(sweep.fields))
+
+
+def _values(point: SweepPoint) -> list[str]:
+    return [printable(value) for value in point.fields.values()]
+
+
+def _failed(points: Sequence[SweepPoint]) -> Markup | None:
+    if not points:
+        return None
+    rows = [
+        [str(point.number), printable(point.words()), printable(point.error)] for point in points
+    ]
+    return html_table("Points that could not be run", ["point", "fields", "why"], rows, words=3)
 
 
 def _figures(sweep: SweepTables) -> list[str]:
@@ -75,9 +103,10 @@ def _figures(sweep: SweepTables) -> list[str]:
 
 def _measured(cell: Cell) -> Markup:
     """A mean with its interval: rounded to be read, exact in ``value``."""
-    parts: list[Child] = [tag("data", number(cell.value), value=cell.mean)]
+    shown = measured(cell.value, cell.half).split(" ± ")
+    parts: list[Child] = [tag("data", shown[0], value=cell.mean)]
     if cell.half_width:
-        parts += [" ± ", tag("data", number(cell.half), value=cell.half_width)]
+        parts += [" ± ", tag("data", shown[-1] if cell.half else "0", value=cell.half_width)]
     return join(parts)
 
 
@@ -92,7 +121,6 @@ def _table_of_differences(against: Sequence[Against]) -> Markup | None:
 def _difference(point: SweepPoint, one: Against) -> list[Child]:
     found = one.difference
     relative = found.relative
-    verdict = "identical" if found.identical else "longer" if found.is_shown else "not shown"
     return [
         str(point.number),
         printable(point.words()),
@@ -100,5 +128,5 @@ def _difference(point: SweepPoint, one: Against) -> list[Child]:
         number(found.difference.mean),
         number(found.difference.half_width or 0.0),
         "–" if relative is None else number(100 * relative),
-        verdict,
+        verdict(one),
     ]

@@ -60,7 +60,13 @@ def test_a_chart_is_well_formed_and_lets_nothing_out() -> None:
     assert [child.tag for child in drawing][:2] == ["title", "desc"]
     assert [child.get("id") for child in drawing][:2] == named
     assert drawing.get("role") == "img"
-    assert [item.text for item in drawing.iter("title")][1:] == ["two", NASTY[:-1] + "\ufffd"]
+    nasty = NASTY[:-1] + "\ufffd"
+    dots = [one.find("title") for one in drawing.iter("circle")]
+    assert [title.text for title in dots if title is not None] == ["two", nasty]
+    # Each other layer says its name under the pointer.
+    paths = [one.find("title") for one in drawing.iter("path")]
+    names = [title.text for title in paths if title is not None]
+    assert names == ["band", nasty, "steps", "crash", "checkpoint", "limit"]
 
 
 def test_the_places_of_data_are_those_of_the_axes() -> None:
@@ -104,6 +110,29 @@ def test_bars_stand_in_their_lanes_and_say_their_values() -> None:
     drawing = ElementTree.fromstring(str(svg(chart)))
     words = [text.text for text in drawing.iter("text")]
     assert {"a", "b" * 19 + "…", "4 s", "1 s", "mean, s"} <= set(words)
+    # What is cut short stands there whole under the pointer.
+    assert [title.text for text in drawing.iter("text") for title in text] == ["b" * 40]
+
+
+def test_series_differ_by_the_shape_of_their_dots_and_the_legend_shows_it() -> None:
+    layers = tuple(
+        Dots(((1, 1, 1, 1),), f"s{k}", k, shape=k, hollow=k == 2) for k in range(len(COLOURS))
+    )
+    chart = Chart("x", "", "", linear("", [2]), linear("", [2]), layers, says=("A.", "B."))
+    tree = ElementTree.fromstring(str(figure(chart)))
+    keys = [item.find("svg") for item in tree.iter("li")]
+    for drawings in (keys, [tree.find("svg")]):
+        dots = [
+            one for svg in drawings if svg is not None for one in svg.iter() if one.get("class")
+        ]
+        kinds = [one for one in dots if "dot" in one.get("class", "").split()]
+        # A circle, and five outlines that differ.
+        shapes = [re.sub(r"^M[\d.]+ [\d.]+", "", one.get("d", "circle")) for one in kinds]
+        assert len(shapes) == len(set(shapes)) == len(COLOURS)
+        hollow = ["hollow" in one.get("class", "") for one in kinds]
+        assert hollow == [k == 2 for k in range(len(COLOURS))]
+    said = [one.text for one in tree.iter("p")]
+    assert said == ["A.", "B."]
 
 
 def test_a_name_stands_in_the_legend_once() -> None:

@@ -8,17 +8,21 @@ import re
 import shutil
 import sys
 from html import unescape
+from math import sqrt
 from pathlib import Path
+from statistics import stdev
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from sim.cli import main
 from sim.experiments.intervals import paired
+from sim.output.report.charts import Dots, Line
 from sim.output.report.plots import FORMATS, plots
 from sim.output.report.sweep_charts import against_best, best_point, charts_of_sweep
 from sim.output.report.sweep_folder import read_sweep
-from tests.sim.output.report.sweeps import sweep
+from tests.sim.output.report.sweeps import SCENARIO, sweep
 
 GPU, SAVED = "limits.resources.gpu", "checkpoint.every_rows"
 
@@ -34,6 +38,13 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Throughput alone: without crashes, to saturation."""
     fixed = {"crashes": [], "rows": 64}
     return sweep(tmp_path_factory.mktemp("ladder"), set=fixed, grid={GPU: [1, 2, 4, 8, 16, 32]})
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Throughput of two series."""
+    grid = {GPU: [1, 4, 16, 32], "policy": ["fifo", "row-first"]}
+    return sweep(tmp_path_factory.mktemp("several"), set={"crashes": [], "rows": 64}, grid=grid)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +83,7 @@ def test_each_number_of_a_point_is_the_one_of_the_summary(page: str, out: Path) 
 
 def test_charts_show_the_numbers_of_the_summary(page: str, out: Path) -> None:
     known = summary(out)
-    titles = [unescape(title) for title in re.findall(r"<circle[^>]*><title>(.*?)</title>", page)]
+    titles = [unescape(title) for title in re.findall(r"<title>(.*?)</title>", page)]
     said = [
         (number, figure, mean, half)
         for title in titles
@@ -130,16 +141,94 @@ def test_throughput_has_both_bounds_and_their_knee(ladder: Path) -> None:
     tables = read_sweep(ladder)
     chart = charts_of_sweep(tables, [])[0]
     names = [layer.name for layer in chart.legend()]
-    assert names == ["N · X₁", "Xmax", "knee", "mean, with its interval"]
-    (said,) = (note for note in chart.notes if "knee at" in note)
+    assert names == ["N · X₁", "Xmax", "knee, with its interval", "mean, with its interval"]
+    (said,) = chart.says
     # Eight calls are served at once: so many times the throughput of one, when all is full.
     known = summary(ladder)
     each, most = (float(known[place, "rows_per_s"]["mean"]) for place in ("0", "3"))
-    assert f"X₁ = {each:.4g} rows/s, Xmax = {most:.4g} rows/s" in said
-    assert float(re.findall(r"knee at (\S+) calls", said)[0]) == pytest.approx(
-        most / each, rel=0.01
+    halves = [float(known[place, "rows_per_s"]["half_width"]) for place in ("0", "3")]
+    numbers = re.findall(r"X₁ = (\S+) ± (\S+) rows/s, Xmax = (\S+) ± (\S+) rows/s", said)
+    assert [float(x) for x in numbers[0]] == pytest.approx(
+        [each, halves[0], most, halves[1]], rel=0.01
     )
+    ((knee, half),) = re.findall(r"the knee lies at (\S+) ± (\S+) calls", said)
+    assert float(knee) == pytest.approx(most / each, rel=0.01)
     assert most / each == pytest.approx(8, rel=0.2)
+    # The interval of a ratio of two means over the same seeds.
+    runs = read_sweep(ladder).points
+    low, high = ([run["rows_per_s"] for run in runs[k].by_seed.values()] for k in (0, 3))
+    rest = [b - most / each * a for a, b in zip(low, high, strict=True)]
+    expected = 2.5706 * stdev(rest) / sqrt(len(rest)) / each
+    assert float(half) == pytest.approx(expected, rel=0.01)
+
+
+def test_several_series_have_bounds_and_a_knee_each(several: Path) -> None:
+    tables = read_sweep(several)
+    chart = charts_of_sweep(tables, [])[0]
+    dashed = [one for one in chart.layers if isinstance(one, Line) and one.dashed and one.points]
+    knees = [one for one in chart.layers if isinstance(one, Dots) and one.across]
+    assert [one.colour for one in dashed] == [one.colour for one in knees] == [0, 1]
+    assert [words.partition(":")[0] for words in chart.says] == ["policy=fifo", "policy=row-first"]
+    for line, knee in zip(dashed, knees, strict=True):
+        (at, most, low, high), *_ = knee.points
+        assert low < at < high
+        # Each line rises to its knee, and is level from there on.
+        bend = [y for x, y in line.points if x >= at * (1 - 1e-9)]
+        assert bend == pytest.approx([most] * len(bend))
+        assert line.points[0][1] < most / 4
+    assert len({dots.shape for dots in chart.layers if isinstance(dots, Dots) and dots.name}) == 2
+
+
+def test_of_many_series_the_best_are_drawn(tmp_path: Path) -> None:
+    many = {"grid": {"limits.workers": [1, 2, 3, 4, 5, 6, 7, 8], GPU: [1, 2, 4]}}
+    folder = sweep(tmp_path, **many, replications=2)
+    tables = read_sweep(folder)
+    by_gpu = next(one for one in charts_of_sweep(tables, []) if GPU in one.title)
+    assert "The 6 best of 8 series; the rest is in the table." in by_gpu.notes
+    drawn = {layer.name for layer in by_gpu.layers if isinstance(layer, Dots)}
+    known = summary(folder)
+    best = {
+        workers: max(
+            float(line["mean"])
+            for (_, figure), line in known.items()
+            if figure == "rows_per_s" and line["field.limits.workers"] == str(workers)
+        )
+        for workers in range(1, 9)
+    }
+    worst = sorted(best, key=lambda workers: best[workers])[:2]
+    assert not drawn & {f"limits.workers={workers}" for workers in worst}
+
+
+def test_a_single_run_a_point_claims_no_interval(tmp_path: Path) -> None:
+    folder = sweep(tmp_path, grid={GPU: [1, 4, 16]}, replications=1)
+    assert main(["report", str(folder)]) == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "with its interval" not in page
+    assert " ± " not in page
+    assert "One run a point, which is one draw" in page
+    assert "With one run a point no difference from another can be shown." in page
+
+
+def test_a_single_point_is_compared_with_nothing(tmp_path: Path) -> None:
+    folder = sweep(tmp_path, grid={GPU: [4]}, replications=2)
+    assert main(["report", str(folder)]) == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "least" not in page
+    assert "Point 0 (limits.resources.gpu=4) alone has figures" in page
+
+
+def test_points_that_a_ladder_did_not_reach_are_in_the_table(tmp_path: Path) -> None:
+    rungs = {"field": GPU, "from": 8, "factor": 2, "most": 128, "gain": 0.05}
+    folder = sweep(tmp_path, set={"crashes": []}, ladder=rungs, grid={"policy": ["fifo"]})
+    with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
+        run = {line["point"] for line in csv.DictReader(file)}
+    planned = len((folder / "points.jsonl").read_text(encoding="utf-8").splitlines())
+    assert len(run) < planned
+    assert main(["report", str(folder)]) == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"{planned} points, " in page
+    assert f"{planned - len(run)} points without runs" in page
+    assert [row[0] for row in table(page, "Points")[1:]] == [str(k) for k in range(planned)]
 
 
 def test_differences_are_those_of_the_runs(page: str, out: Path) -> None:
@@ -160,8 +249,11 @@ def test_differences_are_those_of_the_runs(page: str, out: Path) -> None:
     shown = {row[0]: row[-1] for row in rows}
     for one in against_best(tables):
         found = one.difference
-        word = "identical" if found.identical else "longer" if found.is_shown else "not shown"
+        equal, shows = found.identical, found.is_shown
+        word = "identical" if equal else "longer" if shows else "no difference shown"
         assert shown[str(one.point.number)] == word
+    longer = list(shown.values()).count("longer")
+    assert f"Shown to take longer: {longer} of 11 other points" in page
 
 
 def test_a_point_that_cannot_be_run_says_why(tmp_path: Path) -> None:
@@ -174,8 +266,24 @@ def test_a_point_that_cannot_be_run_says_why(tmp_path: Path) -> None:
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "1 point could not be run to the end" in page
     row = table(page, "Points")[3]
-    assert row[0] == "2"
-    assert "expected" in unescape(row[3])
+    assert row[:4] == ["2", "-3", "0", "–"]
+    ((point, fields, why),) = table(page, "Points that could not be run")[1:]
+    assert (point, fields) == ("2", f"{GPU}=-3")
+    assert "limits.resources.gpu: expected at least 1, got -3" in why
+
+
+def test_names_hold_what_ends_a_line_elsewhere(tmp_path: Path) -> None:
+    name = "gpu\u2028\x85<b>"
+    moved = json.loads(json.dumps(SCENARIO).replace('"gpu"', json.dumps(name)))
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(moved), encoding="utf-8")
+    grid = {"scenario": "./small.yaml", "replications": 2, "grid": {"limits.workers": [1, 4]}}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(grid), encoding="utf-8")
+    out = tmp_path / "out"
+    assert main(["sweep", str(tmp_path / "s.yaml"), "--out", str(out)]) == 0
+    (first, _) = read_sweep(out).points
+    assert f"resource.{name}.utilisation" in first.figures
+    assert main(["report", str(out)]) == 0
+    assert "<b>" not in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_page_is_the_same_bytes_again_and_asks_for_nothing(page: str, out: Path) -> None:
