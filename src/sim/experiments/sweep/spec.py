@@ -22,13 +22,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from cellspec.errors import FaultsError
 from sim.experiments.stopping import FIRST_ROUND, MOST_RUNS, FixedRuns, Precision, Stopping
 from sim.scenario.loader import read_document
 from sim.scenario.messages import explain, faults_of
-from sim.scenario.records import Name, Positive, one_of_schema
+from sim.scenario.records import Name, Positive
 from sim.scenario.strict import Fault, StrictModel, faults_error
 from sim.scenario.words import given_words
 from sim.scenario.yaml_text import Document, dump_yaml
@@ -52,9 +60,15 @@ MOST_POINTS = 100_000
 _OF_RUNS = {
     "seed": "runs of a point have the seeds 0, 1, 2, …; say replications or precision",
 }
-_OF_NOBODY = "decides nothing of a run"
+_OF_NOBODY = ("name", "description", "source")
+"""Fields that decide nothing of a run."""
 
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+Varied: TypeAlias = Annotated[
+    Name, Field(json_schema_extra={"not": {"enum": [*_OF_RUNS, *_OF_NOBODY]}})
+]
+"""A field that points may differ in."""
+
 Values: TypeAlias = Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
 
 
@@ -108,7 +122,7 @@ class RandomSpec(StrictModel):
 
     points: int = Field(ge=1, le=MOST_POINTS, description="how many are drawn")
     seed: int = Field(0, ge=0, description="decides the draws")
-    fields: dict[Name, Drawn] = Field(
+    fields: dict[Varied, Drawn] = Field(
         min_length=1, description="by field: a list to choose from, or a range of numbers"
     )
 
@@ -116,7 +130,7 @@ class RandomSpec(StrictModel):
 class LadderSpec(StrictModel):
     """Points with larger and larger values, until a step gains too little."""
 
-    field: Name = Field(description="of the scenario")
+    field: Varied = Field(description="of the scenario")
     start: float = Field(1.0, alias="from", gt=0, allow_inf_nan=False, description="the first rung")
     factor: float = Field(2.0, gt=1, le=1000, description="from one rung to the next")
     most: float = Field(gt=0, allow_inf_nan=False, description="no rung is above it")
@@ -166,10 +180,25 @@ class LadderSpec(StrictModel):
         return found
 
 
+def _given(name: str, **schema: JsonValue) -> JsonValue:
+    """The JSON Schema of a mapping that has a field of this kind."""
+    return {"required": [name], "properties": {name: schema}}
+
+
 class SweepSpec(StrictModel):
     """A sweep: the points of a scenario, and how often each is run."""
 
-    model_config = ConfigDict(json_schema_extra=one_of_schema("replications", "precision"))
+    model_config = ConfigDict(
+        json_schema_extra={
+            # Nothing, as an editor may leave it behind a name, is as good as absent.
+            "oneOf": [_given("replications", type="integer"), _given("precision", type="object")],
+            "anyOf": [
+                _given("grid", minProperties=1),
+                _given("random", type="object"),
+                _given("ladder", type="object"),
+            ],
+        }
+    )
     one_of = ("replications", "precision")
 
     description: str = ""
@@ -183,7 +212,7 @@ class SweepSpec(StrictModel):
     precision: PrecisionSpec | None = Field(
         None, description="runs of a point go on until the interval of a figure is so narrow"
     )
-    grid: dict[Name, Values] = Field(
+    grid: dict[Varied, Values] = Field(
         default_factory=dict, description="by field, its values: a point for each combination"
     )
     random: RandomSpec | None = Field(None, description="points with random values")
@@ -218,8 +247,8 @@ class SweepSpec(StrictModel):
         for where, name in [*((place, name) for name, place in seen.items()), *self._named()]:
             if name in _OF_RUNS:
                 yield Fault(where, _OF_RUNS[name])
-            elif name in ("name", "description", "source") and where[0] != "set":
-                yield Fault(where, _OF_NOBODY)
+            elif name in _OF_NOBODY and where[0] != "set":
+                yield Fault(where, "decides nothing of a run")
         for where, name in self._named():
             if name in seen:
                 yield Fault(where, f"{name!r} is given in {seen[name][0]} too")

@@ -10,8 +10,9 @@ import jsonschema
 import pytest
 import yaml
 
+from cellspec.errors import FaultsError
 from sim.cli import main
-from sim.experiments.sweep.spec import sweep_schema
+from sim.experiments.sweep.spec import spec_of, sweep_schema
 
 SIMULATIONS = Path(__file__).parents[4] / "simulations"
 
@@ -47,3 +48,59 @@ def test_what_is_no_sweep_does_not_fit(change: dict[str, Any]) -> None:
     text = (SIMULATIONS / "concurrency_sweep.yaml").read_text(encoding="utf-8")
     validator = jsonschema.Draft202012Validator(sweep_schema())
     assert not validator.is_valid(yaml.safe_load(text) | change)
+
+
+LADDER: dict[str, Any] = {"field": "rows", "most": 8}
+FORMS: dict[str, list[Any]] = {
+    "scenario": ["./a.yaml", "", None, 3],
+    "description": ["", None, "x", 3],
+    "set": [{}, {"rows": 3}, {"": 3}, {"name": "a"}, None, [1]],
+    "replications": [1, 0, None, True, 2.5, "3"],
+    "precision": [
+        None,
+        *({"half_width": width} for width in (0.1, 0, 1, True, "0.1", None)),
+        *({"half_width": 0.1, "most": most} for most in (9, 10)),
+        {"half_width": 0.1, "figure": ""},
+        {},
+    ],
+    "grid": [{}, None, {"rows": []}, {"rows": "fifo"}, {"rows": 4}, {"": [1]}, {"rows": [[], {}]}]
+    + [{name: [1]} for name in ("rows", "seed", "name", "description", "source")],
+    "random": [
+        None,
+        {"points": 2, "fields": {}},
+        *({"points": 2, "fields": {name: [1]}} for name in ("rows", "seed", "name")),
+        *({"points": points, "fields": {"rows": [1]}} for points in (0, 1, 100_000, 100_001)),
+        *({"points": 2, "seed": seed, "fields": {"rows": [1]}} for seed in (-1, 0, 0.5)),
+        *(
+            {"points": 2, "fields": {"rows": {"from": 1, "to": 3} | more}}
+            for more in ({}, {"whole": 1}, {"whole": True}, {"scale": "log"}, {"scale": "ln"})
+        ),
+    ],
+    "ladder": [
+        None,
+        LADDER,
+        {"field": "rows"},
+        *(LADDER | {"field": name} for name in ("", "seed", "source")),
+        *(LADDER | {"factor": factor} for factor in (1, 1.5, 1000, 1001)),
+        *(LADDER | {"from": start} for start in (0, 1, "1")),
+        *(LADDER | {"gain": gain} for gain in (-0.1, 0, 0.5, 1)),
+        *(LADDER | {"better": better} for better in ("lower", "up")),
+    ],
+    "more": [1],
+}
+
+
+@pytest.mark.parametrize("field", FORMS)
+def test_the_schema_takes_what_is_accepted_and_nothing_else(field: str) -> None:
+    validator = jsonschema.Draft202012Validator(sweep_schema())
+    whole = {"scenario": "text_to_sql", "replications": 3, "grid": {"policy": ["fifo"]}}
+    for value in FORMS[field]:
+        for left_out in ((), ("replications",), ("grid",), ("replications", "grid")):
+            given = {name: item for name, item in whole.items() if name not in left_out}
+            given[field] = value
+            try:
+                spec_of(given, Path("sweep.yaml"))
+                accepted = True
+            except FaultsError:
+                accepted = False
+            assert validator.is_valid(given) is accepted, given
