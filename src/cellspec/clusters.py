@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import socket
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -31,7 +32,10 @@ UNDER_WAY = 2
 """Tasks for each job: while one runs, the next is on its way."""
 
 CONNECT_S = 10.0
-"""Seconds in which the address of a Ray cluster has to answer; Ray itself tries for minutes."""
+"""Seconds in which the address of a Ray cluster has to take a connection."""
+
+JOIN_S = 60.0
+"""Seconds in which a Ray cluster has to be joined; Ray itself tries for many minutes."""
 
 
 def on_cluster(
@@ -159,14 +163,17 @@ class _Ray(_Link):
             raise MissingExtraError("a Ray cluster", "ray") from None
         self._ray = ray
         if not ray.is_initialized():
-            _expect_answer(os.environ.get("RAY_ADDRESS", ""))
-            local = {"num_cpus": jobs, "num_gpus": 0, "include_dashboard": False}
+            address = os.environ.get("RAY_ADDRESS")
+            quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
             try:
-                ray.init(
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    **({} if os.environ.get("RAY_ADDRESS") else {"address": "local", **local}),
-                )
+                if address:
+                    _expect_answer(address)
+                    _within(lambda: ray.init(**quiet), f"no Ray cluster answers at {address}")
+                else:
+                    local = {"num_cpus": jobs, "num_gpus": 0, "include_dashboard": False}
+                    ray.init(address="local", **local, **quiet)
+            except SpecError:
+                raise
             except Exception as error:
                 why = (str(error).splitlines() or [type(error).__name__])[0]
                 raise SpecError(f"Ray does not start: {why}") from None
@@ -215,3 +222,32 @@ def _expect_answer(address: str) -> None:
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise SpecError(f"no Ray cluster answers at {address}: {why}") from None
+
+
+def _within(join: Callable[[], object], silent: str) -> None:
+    """Join a cluster, or give up after `JOIN_S` seconds.
+
+    Args:
+        join: returns when it is joined.
+        silent: what is said otherwise.
+
+    Raises:
+        SpecError: it is not joined in time.
+        Exception: as of `join`.
+    """
+    failed: list[Exception] = []
+
+    def joined() -> None:
+        try:
+            join()
+        except Exception as error:
+            failed.append(error)
+
+    # Nothing interrupts Ray's own code; a thread that waits in it ends with the process.
+    thread = threading.Thread(target=joined, daemon=True)
+    thread.start()
+    thread.join(JOIN_S)
+    if thread.is_alive():
+        raise SpecError(f"{silent}: something listens there, and is no Ray cluster")
+    if failed:
+        raise failed[0]

@@ -133,10 +133,9 @@ def _run(args: argparse.Namespace) -> int:
     folder = SweepFolder(args.out)
     folder.begin(manifest, sweep.points)
     start = time.perf_counter()
-    with run_progress(0, go_on=f"they are kept; to go on: {_again(args)}") as progress:
+    with run_progress(go_on=f"they are kept; to go on: {_again(args)}") as progress:
 
-        def show(known: int) -> None:
-            progress.done()
+        def expect(known: int) -> None:
             progress.expect(known, about=sweep.spec.is_adaptive)
 
         make_missing(
@@ -147,7 +146,8 @@ def _run(args: argparse.Namespace) -> int:
             cluster=args.backend,
             checked=args.checked,
             figures=[] if args.figure is None else [("--figure", args.figure)],
-            on_run=show,
+            on_run=progress.done,
+            on_round=expect,
         )
     if progress.made:
         say_cost("runs", progress.made, time.perf_counter() - start)

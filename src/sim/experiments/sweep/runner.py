@@ -30,6 +30,7 @@ def make_missing(
     checked: bool = True,
     figures: Sequence[tuple[str, str]] = (),
     on_run: Callable[[int], object] = lambda _known: None,
+    on_round: Callable[[int], object] = lambda _known: None,
 ) -> None:
     """Make the runs of a sweep that its folder lacks.
 
@@ -43,6 +44,7 @@ def make_missing(
         figures: further figures that are asked for: who asks, and the name.
         on_run: called after each run, with the number of runs that this call makes as far as is
             known: a precision or a ladder may ask for more.
+        on_round: called with that number before runs are made, and each time when it has grown.
 
     Raises:
         MissingExtraError: an interval is asked for without scipy, or several jobs without joblib.
@@ -60,6 +62,7 @@ def make_missing(
             tasks = _tasks(sweep, wanted, checked)
             results = in_parallel(attempt, tasks, jobs=jobs, cluster=cluster, ordered=False)
             known = done + len(wanted)
+            on_round(known)
             with contextlib.closing(results):
                 for place, run in _going_on(results):
                     digest, seed = wanted[place]

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.sim.experiments.sweep.campaign import POINTS, derived, lines, sweep_file
+from tests.sim.experiments.sweep.small import write_sweep
 from tests.test_parallel import DIES
 
 ROWS = 20
@@ -93,6 +94,43 @@ def test_parts_on_a_cluster_are_as_in_this_process(cluster: str, tmp_path: Path)
         [sys.executable, str(program), cluster], capture_output=True, text=True, timeout=300
     )
     assert (done.returncode, done.stdout) == (0, "SpecError('seven')\n"), done.stderr
+
+
+OF_DASK = """
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        input()
+"""
+OF_RAY = """
+import ray
+
+found = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+print(found.address_info["gcs_address"], flush=True)
+input()
+"""
+
+
+@on_each
+def test_a_sweep_runs_on_the_cluster_that_an_address_names(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "cluster.py"
+    program.write_text({"dask": OF_DASK, "ray": OF_RAY}[cluster])
+    small = write_sweep(tmp_path)
+    swept(small, tmp_path / "here")
+    # Where a token of Ray's lies in the home folder, a cluster that starts here would ask for it.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with subprocess.Popen(
+        [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        monkeypatch.setenv(SILENT[cluster][0], process.stdout.readline().strip())
+        swept(small, tmp_path / "there", "--backend", cluster, "--jobs", "2")
+        process.communicate("\n", timeout=60)
+    assert derived(tmp_path / "there") == derived(tmp_path / "here")
 
 
 SILENT = {
