@@ -385,6 +385,7 @@ def compare(
     precision: float | None = None,
     figure: str = "makespan_s",
     most: int = MOST_RUNS,
+    first_seed: int = 0,
     independent: bool = False,
     jobs: int = 1,
     checked: bool = True,
@@ -396,7 +397,7 @@ def compare(
         a, b: the scenarios.
         replications: pairs of runs; 30 if neither this nor `precision` is given.
         precision: go on until the interval of the difference is so narrow, as a share of A's mean.
-        figure, most, jobs, checked, on_run: as of `run`.
+        figure, most, first_seed, jobs, checked, on_run: as of `run`.
         independent: give B other seeds.
 
     Raises:
@@ -410,6 +411,7 @@ def compare(
         b,
         _rule(replications, precision, most, PAIRS),
         figure=figure,
+        first_seed=first_seed,
         independent=independent,
         jobs=jobs,
         checked=checked,

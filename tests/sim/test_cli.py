@@ -70,7 +70,7 @@ SCENARIO: dict[str, Any] = {
     "restart_delay_s": 2.0,
 }
 
-FILES = ["fingerprint.txt", "manifest.json", "result.json", "scenario.yaml"]
+FILES = ["fingerprint.txt", "manifest.json", "result.json", "runs.csv", "scenario.yaml"]
 
 
 def write(folder: Path, data: Any = SCENARIO, **changes: Any) -> Path:

@@ -7,8 +7,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import BAD_INPUT, complain
-from sim.arguments import add_format
-from sim.commands.loading import SCENARIO_HELP, add_set, load, say_remarks, scenario_file
+from sim.arguments import add_format, seed
+from sim.commands.loading import (
+    SCENARIO_HELP,
+    add_crash_at,
+    add_set,
+    load,
+    refuse_seed,
+    say_missed,
+    say_remarks,
+    scenario_file,
+)
 from sim.commands.options import DEFAULT_FIGURE, add_how_many, add_where, stopping
 from sim.terminal import note, say_cost
 
@@ -49,11 +58,16 @@ def add_parser(commands: Any) -> None:
             f"overrides_{letter}",
             f"as --set, for scenario {letter.upper()} alone; it counts after --set; repeatable",
         )
-    add_how_many(compare, "A's mean")
+    compare.add_argument(
+        "--seed", metavar="N", type=seed, default=0, help="the seed of the first pair (default: 0)"
+    )
+    add_crash_at(compare, "one more crash than the scenarios have, in every run of both")
+    add_how_many(compare, "A's mean", "pairs of runs")
     compare.add_argument(
         "--independent",
         action="store_true",
-        help="give B other seeds than A, from 1000000 on: nothing is common to the runs of a pair",
+        help="give B other seeds than A, from 1,000,000 on (and --seed more): nothing is common to "
+        "the runs of a pair",
     )
     add_where(compare)
     add_format(
@@ -78,6 +92,7 @@ def _compare(args: argparse.Namespace) -> int:
     from sim.targets import check_targets, put_result
 
     rule = _rule(args)
+    refuse_seed({"--set": args.overrides, **dict(_sets(args))})
     if args.b is None and not (args.overrides_a or args.overrides_b):
         raise SpecError(
             f"{args.a}: expected a second scenario to compare it with, or --set-b FIELD=VALUE for "
@@ -92,13 +107,21 @@ def _compare(args: argparse.Namespace) -> int:
     labels = [_label(one, sets) for one, (_, sets) in zip(given, _sets(args), strict=True)]
     try:
         a, b = (
-            load(file, {"--set": args.overrides, option: sets}, prog=args.prog)
+            load(
+                file,
+                {"--set": args.overrides, option: sets},
+                prog=args.prog,
+                seed=args.seed,
+                crashes=args.crashes,
+            )
             for file, (option, sets) in zip(files, _sets(args), strict=True)
         )
         for scenario in (a, b):
             check_apart(outputs, list(scenario.files().values()))
         _say_remarks(files, [a, b])
         report, made = _run(args, rule, labels, a, b)
+        for label, runs in zip(labels, made.runs, strict=True):
+            say_missed(label, runs, f"of `{args.prog.replace('compare', 'run')}` alone says why")
         text = render_compare(report, args.format)
         contents = {} if folder is None else files_of_compare(report, a, b, made, folder)
     except MemoryError:
@@ -186,6 +209,7 @@ def _run(
             b,
             rule,
             figure=figure,
+            first_seed=args.seed,
             independent=args.independent,
             jobs=args.jobs,
             cluster=args.backend,

@@ -14,15 +14,19 @@ from sim.arguments import crash, override
 from sim.terminal import note
 
 if TYPE_CHECKING:
+    from sim.experiments.replication import Replication
     from sim.scenario.scenario import Scenario
 
 __all__ = [
     "SCENARIO_HELP",
     "SET_HELP",
+    "add_crash_at",
     "add_scenario",
     "add_set",
     "load",
     "memory",
+    "refuse_seed",
+    "say_missed",
     "say_remarks",
     "scenario_file",
 ]
@@ -52,6 +56,44 @@ def add_set(
     They are read late, because argparse stops at its first fault.
     """
     parser.add_argument(option, metavar="A.B=V", dest=dest, action="append", default=[], help=text)
+
+
+def add_crash_at(parser: Any, text: str) -> None:
+    """Add ``--crash-at``, as ``crashes``, whose texts `load` reads.
+
+    Args:
+        parser: of the command.
+        text: what gets the crash.
+    """
+    parser.add_argument(
+        "--crash-at",
+        metavar="WHEN",
+        dest="crashes",
+        action="append",
+        default=[],
+        help=f"{text}: 5000 = just after event number 5000, 300s = at 300 s of virtual time, "
+        "random:600s = again and again at random times, each 600 s after the start or the last "
+        "resume on average; repeatable",
+    )
+
+
+def refuse_seed(sets: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a seed among the changes of a scenario that is run with many.
+
+    Args:
+        sets: by option its texts, as `load` takes them.
+
+    Raises:
+        SpecError: one of them is a seed.
+    """
+    from cellspec.errors import SpecError
+
+    for option, texts in sets.items():
+        if any(text.partition("=")[0].strip() == "seed" for text in texts):
+            raise SpecError(
+                f"{option} seed: it would change nothing, for the runs have the seeds 0, 1, 2, …; "
+                "--seed N says which the first one is"
+            )
 
 
 def scenario_file(given: str) -> str:
@@ -135,6 +177,31 @@ def say_remarks(file: str, runs: Sequence[Scenario], said: Iterable[Sequence[str
                 where = f"beside {runs[place].name!r}: " if place else ""
                 note(f"note: {file}: {where}{remark}")
             seen.add(remark)
+
+
+def say_missed(file: str, runs: Sequence[Replication], more: str) -> None:
+    """Note how many runs were over before a crash that was planned for them.
+
+    Args:
+        file: of the scenario, with what is changed in it.
+        runs: all of them.
+        more: how the seed of one of them says why, after ``--seed N``.
+    """
+    missed = [run for run in runs if _misses_crashes(run)]
+    if missed:
+        note(
+            f"note: {file}: crashes: not all of them came in {len(missed):,} of {len(runs):,} "
+            f"runs; --seed {missed[0].seed} {more}"
+        )
+
+
+def _misses_crashes(run: Replication) -> bool:
+    for name in run.figures:
+        if name.rpartition(".")[2] == "crashes_planned":
+            planned, came = run.value(name), run.value(name.removesuffix("_planned"))
+            if planned is not None and came is not None and came < planned:
+                return True
+    return False
 
 
 def _by_option(line: str, options: Mapping[str, str]) -> str:

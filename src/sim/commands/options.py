@@ -24,16 +24,17 @@ _MOST = 1000
 """As `sim.experiments.stopping.MOST_RUNS`, whose module is imported late; a test compares them."""
 
 
-def add_how_many(parser: Any, about: str = "its mean") -> None:
+def add_how_many(parser: Any, about: str = "its mean", things: str = "runs") -> None:
     """Add the options that say how many runs an experiment makes.
 
     Args:
         parser: of the command.
         about: what ``--precision`` is a share of, in words.
+        things: what ``--replications`` counts.
     """
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
-        "--replications", metavar="N", type=count, help="runs, with the seeds 0, 1, 2, …"
+        "--replications", metavar="N", type=count, help=f"{things}, with the seeds 0, 1, 2, …"
     )
     group.add_argument(
         "--precision",
@@ -46,7 +47,7 @@ def add_how_many(parser: Any, about: str = "its mean") -> None:
         "--most",
         metavar="N",
         type=count,
-        help=f"with --precision: runs after which it ends all the same (default: {_MOST:,})",
+        help=f"with --precision: {things} after which it ends all the same (default: {_MOST:,})",
     )
     parser.add_argument(
         "--figure",

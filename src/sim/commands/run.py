@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cellspec.exit_codes import BAD_INPUT, complain
 from cellspec.progress_line import progress_line
 from sim.arguments import add_format, seed
-from sim.commands.loading import add_scenario, load, say_remarks, scenario_file
+from sim.commands.loading import add_crash_at, add_scenario, load, say_remarks, scenario_file
 from sim.commands.options import add_how_many, add_where
 from sim.figures import help_text
 from sim.terminal import say_cost
@@ -50,22 +50,14 @@ def add_parser(commands: Any) -> None:
         type=seed,
         help="another seed than the scenario's, from 0; of several runs that of the first",
     )
-    run.add_argument(
-        "--crash-at",
-        metavar="WHEN",
-        dest="crashes",
-        action="append",
-        default=[],
-        help="one more crash than the scenario has: 5000 = just after event number 5000, 300s = "
-        "at 300 s of virtual time, random:600s = again and again at random times, each 600 s after "
-        "the start or the last resume on average; repeatable",
-    )
+    add_crash_at(run, "one more crash than the scenario has")
     add_format(run, "table", csv=True, about="csv is a header and one line")
     run.add_argument(
         "--out",
         metavar="DIR",
-        help="also write scenario.yaml (as it was run), manifest.json, result.json and "
-        "fingerprint.txt into this folder, each whole or not at all; a second run replaces them",
+        help="also write scenario.yaml (as it was run), manifest.json, result.json, "
+        "fingerprint.txt and runs.csv (a line for each run) into this folder, each whole or not "
+        "at all; a second run replaces them",
     )
     run.add_argument(
         "--trace",

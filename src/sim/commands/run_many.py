@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, complain
-from sim.commands.loading import load, say_remarks, scenario_file
+from sim.commands.loading import load, refuse_seed, say_missed, say_remarks, scenario_file
 from sim.commands.options import DEFAULT_FIGURE, stopping
 from sim.commands.progress import RunProgress, run_progress, runs_ahead, show_interval
 from sim.terminal import note, say_cost
@@ -57,10 +57,12 @@ def run_many(args: argparse.Namespace, rule: Stopping) -> int:
         rule: how many runs are enough.
     """
     from cellspec.files import check_apart, path_of
-    from sim.output.replicated import OUT_FILES, files_of_runs, render_runs
+    from sim.output.replicated import files_of_runs, render_runs
+    from sim.output.run import OUT_FILES
     from sim.scenario.remarks import kept_seeds, remarks
     from sim.targets import check_targets, put_result
 
+    refuse_seed({"--set": args.overrides})
     file = scenario_file(args.scenario)
     folder = None if args.out is None else path_of(args.out)
     outputs = [] if folder is None else [folder / name for name in OUT_FILES]
@@ -79,7 +81,7 @@ def run_many(args: argparse.Namespace, rule: Stopping) -> int:
         for remark in kept_seeds(scenario):
             note(f"note: {file}: {remark}")
         made = _made(args, scenario, rule, file)
-        _say_missed(file, made)
+        say_missed(file, made.runs, "without --replications says why")
         text = render_runs(made, rule, args.format)
         contents = {} if folder is None else files_of_runs(scenario, made, rule, folder)
     except MemoryError:
@@ -143,22 +145,3 @@ def _watching(
             show_interval(progress, mean_of(values), rule, f"{figure} {{}}")
 
     return on_run
-
-
-def _say_missed(file: str, made: Replicated) -> None:
-    """How many runs were over before a crash that was planned for them."""
-    missed = [run for run in made.runs if _misses_crashes(run)]
-    if missed:
-        note(
-            f"note: {file}: crashes: not all of them came in {len(missed)} of {len(made.runs)} "
-            f"runs; --seed {missed[0].seed} without --replications says why"
-        )
-
-
-def _misses_crashes(run: Replication) -> bool:
-    for name in run.figures:
-        if name.rpartition(".")[2] == "crashes_planned":
-            planned, came = run.value(name), run.value(name.removesuffix("_planned"))
-            if planned is not None and came is not None and came < planned:
-                return True
-    return False

@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cellspec.errors import SpecError
-from sim.experiments.deciding import GIVEN, check_figure, deciding
+from sim.experiments.deciding import GIVEN, check_figure, deciding, numbers
 from sim.experiments.experiment import Experiment
 from sim.experiments.intervals import NO_MEAN, Difference, Mean, mean_of, paired
 from sim.experiments.replication import Replication
@@ -44,12 +44,14 @@ PAIRS = 30
 """Pairs of runs, if nothing else is said."""
 
 INDEPENDENT_SEED = 1_000_000
-"""The seed of B's first run where the runs are independent; A's is 0."""
+"""What B's seeds have more than A's where the runs are independent."""
 
 _NOT_COMPARED = frozenset(
     {"name", "scenario_digest", "seed", "checked", "verdict", "fingerprint", "notes"}
 )
 _SETTINGS = GIVEN - _NOT_COMPARED
+
+_Figures: TypeAlias = Mapping[str, Scalar]
 
 Verdict = Literal["identical", "lower", "higher", "no difference shown", "lacking"]
 
@@ -115,16 +117,19 @@ class Comparison:
 
     Attributes:
         pairs: runs of each.
-        first_seed_b: the seed of B's first run; A's is 0.
+        first_seed_a, first_seed_b: the seed of the first run of each.
         figures: those that both have, in the order of A's.
         outcomes: the figures that are words.
         settings: those that both have and that differ.
         only_a, only_b: figures that only one of the scenarios has.
         shown: names of the figures that decide most, among those that both have.
         checked: every event of each run was judged.
+        same_scenario: A and B differ in names and descriptions alone.
+        is_alike: all pairs have the same figures: nothing in the scenarios is random.
     """
 
     pairs: int
+    first_seed_a: int
     first_seed_b: int
     figures: tuple[Compared, ...]
     outcomes: tuple[Outcomes, ...]
@@ -133,11 +138,13 @@ class Comparison:
     only_b: tuple[str, ...]
     shown: tuple[str, ...]
     checked: bool
+    same_scenario: bool
+    is_alike: bool
 
     @property
     def independent(self) -> bool:
         """Whether the runs of a pair have nothing in common."""
-        return self.first_seed_b != 0
+        return self.first_seed_a != self.first_seed_b
 
     @property
     def identical(self) -> bool:
@@ -166,6 +173,7 @@ def compare(
     rule: Stopping = FixedRuns(PAIRS),  # noqa: B008 - it cannot be changed
     *,
     figure: str = "makespan_s",
+    first_seed: int = 0,
     independent: bool = False,
     jobs: int = 1,
     cluster: str = "loky",
@@ -180,6 +188,7 @@ def compare(
         rule: when there are enough pairs. A precision is about the difference of the figure, as a
             share of A's mean.
         figure: the one that the rule looks at.
+        first_seed: of the first pair; those of the others follow it.
         independent: give B other seeds.
         jobs: runs at once.
         cluster: one of `cellspec.parallel.CLUSTERS`.
@@ -198,10 +207,10 @@ def compare(
     """
     # What is not installed shows itself before hours of runs.
     mean_of((0.0, 1.0))
-    first = INDEPENDENT_SEED if independent else 0
+    first_b = first_seed + INDEPENDENT_SEED * independent
     made = Experiment(
         (a, b),
-        first_seeds=(0, first),
+        first_seeds=(first_seed, first_b),
         jobs=jobs,
         cluster=cluster,
         checked=checked,
@@ -214,12 +223,10 @@ def compare(
     _check_figure(compared(*made.runs, names=names), figure, made.runs[0][0])
 
     def look() -> Mean:
-        return as_share(
-            compared(*made.runs, names=names, first_seed_b=first, only=figure).of(figure)
-        )
+        return as_share(compared(*made.runs, names=names, only=figure).of(figure))
 
     run_until(rule, made.grow, look)
-    return compared(*made.runs, names=names, first_seed_b=first), made
+    return compared(*made.runs, names=names), made
 
 
 def as_share(found: Compared) -> Mean:
@@ -252,6 +259,9 @@ def _check_figure(found: Comparison, name: str, run: Replication) -> None:
         if name in names:
             raise SpecError(f"--figure: only scenario {letter} has the figure {name!r}")
     check_figure(name, run.figures)
+    near = [one.figure for one in found.figures if one.figure.endswith(f".{name}")]
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise SpecError(f"--figure: not both scenarios have the figure {name!r}{hint}")
 
 
 def compared(
@@ -259,7 +269,6 @@ def compared(
     b: Sequence[Replication],
     *,
     names: tuple[str, str] = ("", ""),
-    first_seed_b: int = 0,
     only: str | None = None,
 ) -> Comparison:
     """Compare runs, each run of A with the run of B at the same place.
@@ -268,14 +277,12 @@ def compared(
         a, b: the runs of each scenario, as many of each, and at least one.
         names: of the scenarios; figures of B's own pipeline are compared with those of A's own,
             whatever they are called. Of pipelines beside them those of one name are compared.
-        first_seed_b: the seed of B's first run; 0 if the pairs have common random numbers.
         only: the one figure that is wanted; None for all.
 
     Raises:
         MissingExtraError: scipy is not installed.
     """
-    here = [run.figures for run in a]
-    there = _with_own_name([run.figures for run in b], *names)
+    here, there = _alike_named([run.figures for run in a], [run.figures for run in b], *names)
     shared = [name for name in here[0] if name in there[0]]
     figures, outcomes, settings = [], [], []
     for name in shared:
@@ -293,7 +300,8 @@ def compared(
     known = {one.figure for one in figures}
     return Comparison(
         pairs=len(here),
-        first_seed_b=first_seed_b,
+        first_seed_a=a[0].seed,
+        first_seed_b=b[0].seed,
         figures=tuple(figures),
         outcomes=tuple(outcomes),
         settings=tuple(settings),
@@ -301,7 +309,17 @@ def compared(
         only_b=_only(there[0], here[0]),
         shown=tuple(name for name in deciding([*here, *there]) if name in known),
         checked=all(one["checked"] is True for one in (*here, *there)),
+        same_scenario=all(
+            one.get("scenario_digest") == other.get("scenario_digest") is not None
+            for one, other in zip(here, there, strict=True)
+        ),
+        is_alike=len(here) > 1 and all(_is_alike(runs) for runs in (here, there)),
     )
+
+
+def _is_alike(runs: Sequence[Mapping[str, Scalar]]) -> bool:
+    """Whether all runs have the same numbers."""
+    return all(numbers(run) == numbers(runs[0]) for run in runs)
 
 
 def _numbers(name: str, a: Sequence[Scalar], b: Sequence[Scalar]) -> Compared:
@@ -323,16 +341,38 @@ def _only(here: Iterable[str], there: Mapping[str, Scalar]) -> tuple[str, ...]:
     )
 
 
-def _with_own_name(
-    runs: Sequence[Mapping[str, Scalar]], ours: str, theirs: str
-) -> Sequence[Mapping[str, Scalar]]:
-    """Figures of B with A's name for the file's own pipeline; nothing changes where it is taken."""
-    old, new = f"pipeline.{theirs}.", f"pipeline.{ours}."
-    if old == new or any(name.startswith(new) for name in runs[0]):
+def _alike_named(
+    a: Sequence[_Figures], b: Sequence[_Figures], ours: str, theirs: str
+) -> tuple[Sequence[_Figures], Sequence[_Figures]]:
+    """The figures of both with equal names for those of the file's own pipeline.
+
+    Beside others it is a ``pipeline.NAME``, and where only one scenario has others that of the
+    other scenario is called so too: what is beside it then shows itself in its figures.
+    """
+    beside_a, beside_b = (any(name.startswith("pipeline.") for name in runs[0]) for runs in (a, b))
+    own = f"pipeline.{ours}."
+    if beside_a and not beside_b:
+        return a, _as_pipeline(b, own, a[0])
+    b = _with_own_name(b, own, f"pipeline.{theirs}.")
+    return (_as_pipeline(a, own, b[0]), b) if beside_b and not beside_a else (a, b)
+
+
+def _as_pipeline(runs: Sequence[_Figures], own: str, beside: _Figures) -> Sequence[_Figures]:
+    """The figures of a pipeline alone: those that a run of several has, and its own."""
+    return [
+        {name: value for name, value in run.items() if name in beside}
+        | {own + name: value for name, value in run.items()}
+        for run in runs
+    ]
+
+
+def _with_own_name(runs: Sequence[_Figures], own: str, old: str) -> Sequence[_Figures]:
+    """Figures with another name for the file's own pipeline; nothing changes where it is taken."""
+    if old == own or any(name.startswith(own) for name in runs[0]):
         return runs
     return [
         {
-            new + name.removeprefix(old) if name.startswith(old) else name: value
+            own + name.removeprefix(old) if name.startswith(old) else name: value
             for name, value in run.items()
         }
         for run in runs

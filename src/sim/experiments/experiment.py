@@ -14,7 +14,8 @@ class Experiment:
     """Runs of one scenario or of several, with the seeds 0, 1, 2, … for each.
 
     Runs of one seed are on common random numbers: a draw is a function of the seed, the column, the
-    row and the attempt, so that scenarios which have these in common meet the same draws.
+    row and the attempt, so that scenarios which have these in common meet the same draws. Of two
+    that are the same in all a run is made once.
 
     Attributes:
         scenarios: what is run.
@@ -47,6 +48,7 @@ class Experiment:
         self.scenarios = tuple(scenarios)
         self.runs: tuple[list[Replication], ...] = tuple([] for _ in self.scenarios)
         self._first_seeds = first_seeds or (0,) * len(self.scenarios)
+        self._same = self._same_ones()
         self._sent = [packed(scenario) for scenario in self.scenarios]
         self._jobs, self._cluster, self._checked = jobs, cluster, checked
         self._names = names or ("",) * len(self.scenarios)
@@ -65,10 +67,25 @@ class Experiment:
             SpecError: a run may never end, or draws what an endpoint can never hold.
         """
         wanted = range(len(self.scenarios)) if places is None else sorted(places)
-        tasks = self._tasks(size, wanted)
+        tasks = self._tasks(size, sorted({self._same[place] for place in wanted}))
         for place, run in replications(tasks, jobs=self._jobs, cluster=self._cluster):
-            self.runs[place].append(run)
-            self._on_run(place, run)
+            self._keep(place, run)
+        for place in wanted:
+            for run in self.runs[self._same[place]][len(self.runs[place]) : size]:
+                self._keep(place, run)
+
+    def _keep(self, place: int, run: Replication) -> None:
+        self.runs[place].append(run)
+        self._on_run(place, run)
+
+    def _same_ones(self) -> list[int]:
+        """By scenario, the place of the first one that is the same, name and all, on its seeds."""
+        places: dict[object, int] = {}
+        keys = (
+            (one.with_seed(first).digest(), *(run.name for run in one.pipelines()), first)
+            for one, first in zip(self.scenarios, self._first_seeds, strict=True)
+        )
+        return [places.setdefault(key, place) for place, key in enumerate(keys)]
 
     def _tasks(self, size: int, places: Iterable[int]) -> Iterator[Task]:
         """The missing runs, seed by seed: what is stopped has about as many runs of each."""

@@ -75,19 +75,21 @@ def _lines(report: Report) -> list[str]:
         lines += ["", *_table(report), *_identical(report)]
         lines += [_of_outcomes(one) for one in found.outcomes if not one.identical]
     lines += _only("A", found.only_a) + _only("B", found.only_b)
+    if found.is_alike and not found.identical:
+        lines.append("every pair has the same figures: no draw of A or B depends on the seed")
     verdict = SATISFIED if found.checked else f"{NOT_CHECKED}: clauses of time were off"
     return [*lines, "", *_meaning(report), verdict]
 
 
 def _of_seeds(found: Comparison) -> str:
-    last = found.pairs - 1
-    if not found.independent:
-        return f"{counted(found.pairs, 'pair')} of runs on common random numbers: seeds 0 to {last}"
-    first = found.first_seed_b
-    return (
-        f"{counted(found.pairs, 'pair')} of independent runs: seeds 0 to {last} of A, "
-        f"{first:,} to {first + last:,} of B"
+    pairs = counted(found.pairs, "pair")
+    seeds_a, seeds_b = (
+        f"{first:,} to {first + found.pairs - 1:,}"
+        for first in (found.first_seed_a, found.first_seed_b)
     )
+    if not found.independent:
+        return f"{pairs} of runs on common random numbers: seeds {seeds_a}"
+    return f"{pairs} of independent runs: seeds {seeds_a} of A, {seeds_b} of B"
 
 
 def _settings(found: Comparison) -> list[str]:
@@ -107,9 +109,9 @@ def _headline(report: Report) -> str:
     found = report.found
     if found.identical:
         figures = len(found.figures) + len(found.outcomes)
-        return (
-            f"identical: all {figures} figures are equal in each of {counted(found.pairs, 'pair')}"
-        )
+        words = f"all {figures} figures are equal in each of {counted(found.pairs, 'pair')}"
+        same = "; A and B are the same scenario" if found.same_scenario else ""
+        return f"identical: {words}{same}"
     one = found.of(report.figure)
     words = f"{printable(one.figure)}: {verdict_words(one, found.pairs)}"
     gain = None if found.independent or one.found is None else one.found.gain
@@ -303,12 +305,13 @@ def _data(report: Report) -> dict[str, Any]:
         "a": report.a,
         "b": report.b,
         "pairs": found.pairs,
-        "first_seed_a": 0,
+        "first_seed_a": found.first_seed_a,
         "first_seed_b": found.first_seed_b,
         "common_random_numbers": not found.independent,
         "level": LEVEL,
         "checked": found.checked,
         "identical": found.identical,
+        "same_scenario": found.same_scenario,
         "figure": report.figure,
         "verdict": found.of(report.figure).verdict,
     }

@@ -23,10 +23,7 @@ from sim.output.result_table import printable, table
 from sim.output.uncertain import estimated, known, percent, significant
 from sim.scenario.scenario import Scenario
 
-__all__ = ["OUT_FILES", "files_of_runs", "render_runs"]
-
-OUT_FILES = ("scenario.yaml", "manifest.json", "result.json", "fingerprint.txt", "runs.csv")
-"""The names of the files that ``--out`` writes."""
+__all__ = ["files_of_runs", "render_runs"]
 
 _QUANTILES = tuple(f"p{100 * share:g}" for share in SHARES)
 
@@ -47,7 +44,7 @@ def render_runs(made: Replicated, rule: Stopping, form: str) -> str:
 def files_of_runs(
     scenario: Scenario, made: Replicated, rule: Stopping, folder: Path
 ) -> dict[str, str]:
-    """The text of each of `OUT_FILES`.
+    """The text of each of `sim.output.run.OUT_FILES`.
 
     Args:
         scenario: what was run.

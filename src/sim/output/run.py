@@ -16,7 +16,7 @@ from sim.scenario.scenario import Scenario
 
 __all__ = ["OUT_FILES", "files_of_run", "render"]
 
-OUT_FILES: Final = ("scenario.yaml", "manifest.json", "result.json", "fingerprint.txt")
+OUT_FILES: Final = ("scenario.yaml", "manifest.json", "result.json", "fingerprint.txt", "runs.csv")
 """The names of the files that ``--out`` writes."""
 
 _RENDERED: Final[Mapping[str, Callable[[Result], str]]] = {
@@ -52,4 +52,5 @@ def files_of_run(
         ),
         "result.json": render(result, "json"),
         "fingerprint.txt": result.fingerprint + "\n",
+        "runs.csv": render(result, "csv"),
     }

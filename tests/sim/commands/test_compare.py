@@ -18,6 +18,7 @@ from sim.experiments.intervals import paired
 from sim.experiments.stopping import MOST_RUNS
 from sim.output.compare import gain_words, verdict_words
 from tests.sim.experiments.test_compared import runs
+from tests.sim.experiments.test_replicated import FIXED
 from tests.sim.experiments.test_replication import BESIDE, SMALL
 
 
@@ -57,7 +58,7 @@ def test_a_scenario_is_identical_to_a_copy(small: str, compare: Run) -> None:
         "B  b.yaml\n"
         "4 pairs of runs on common random numbers: seeds 0 to 3\n"
         "\n"
-        "identical: all 44 figures are equal in each of 4 pairs\n"
+        "identical: all 44 figures are equal in each of 4 pairs; A and B are the same scenario\n"
         "\n"
         "every event satisfied the specification\n"
     )
@@ -166,6 +167,41 @@ def test_independent_runs_are_said_to_be_so(small: str, compare: Run) -> None:
     assert (data["common_random_numbers"], data["first_seed_b"]) == (False, 1_000_000)
 
 
+def test_the_seed_of_the_first_pair_can_be_given(small: str, compare: Run) -> None:
+    sets = (small, "--set-b", "limits.resources.chat=5", "--replications", "4", "--format", "csv")
+    # The same runs, from another place on.
+    assert compare(*sets, "--out", "first").code == compare(*sets, "--seed", "2", "--out", "l").code
+    first, later = (Path(folder, "runs.csv").read_text().splitlines() for folder in ("first", "l"))
+    assert first[3:5] == later[1:3]
+    done = compare(small, small, "--seed", "2", "--independent", "--replications", "3")
+    assert "seeds 2 to 4 of A, 1,000,002 to 1,000,004 of B" in done.out
+    given = ("--seed", "2", "--replications", "3", "--format", "json")
+    data = json.loads(compare(small, small, *given).out)
+    assert (data["first_seed_a"], data["first_seed_b"]) == (2, 2)
+    assert data["identical"]
+    assert data["same_scenario"]
+
+
+def test_a_crash_of_the_command_line_is_in_every_run_of_both(small: str, compare: Run) -> None:
+    given = ("--set-b", "limits.resources.chat=5", "--set", "redo=same", "--replications", "3")
+    data = json.loads(compare(small, *given, "--crash-at", "4s", "--format", "json").out)
+    crashes = of(data, "crashes")
+    assert (crashes["a"]["mean"], crashes["b"]["mean"]) == (1, 1)
+    done = compare(small, *given, "--crash-at", "100000s")
+    late = "crashes: not all of them came in 3 of 3 runs; --seed 0 of `"
+    assert f"note: a.yaml: {late}" in done.err
+    assert f"note: a.yaml, limits.resources.chat=5: {late}" in done.err
+
+
+def test_scenarios_without_draws_say_so(small: str, compare: Run) -> None:
+    Path("fixed.yaml").write_text(FIXED)
+    done = compare("fixed.yaml", "--set-b", "rows=6", "--replications", "3")
+    assert "\nevery pair has the same figures: no draw of A or B depends on the seed\n" in done.out
+    assert re.search(r"^rows_delivered +4 +6 +2 +0 +– ", done.out, re.MULTILINE)
+    done = compare(small, "--set-b", "rows=6", "--replications", "3")
+    assert "every pair has" not in done.out
+
+
 def test_another_figure_has_the_headline(small: str, compare: Run) -> None:
     sets = (small, "--set-b", "limits.resources.chat=5", "--replications", "6")
     done = compare(*sets, "--figure", "resource.chat.mean_wait_s")
@@ -183,6 +219,23 @@ def test_scenarios_with_other_parts_say_what_only_one_has(small: str, compare: R
     done = compare("b.yaml", small, "--replications", "3")
     assert done.code == 0
     assert "only in A: resource.big (15 figures)\nonly in B: resource.chat (15 figures)" in done.out
+
+
+def test_a_pipeline_alone_is_compared_with_itself_beside_others(
+    small: str,
+    compare: Run,
+) -> None:
+    Path("b.yaml").write_text(BESIDE)
+    done = compare("b.yaml", small, "--replications", "2")
+    assert re.search(r"^pipeline\.day\.makespan_s +[\d.]+ +[\d.]+ ", done.out, re.MULTILINE)
+    assert "only in B" not in done.out
+    assert "pipeline.fixed" not in done.out.partition("only in A")[0]
+    other = compare(small, "b.yaml", "--replications", "2")
+    assert re.search(r"^pipeline\.\w+\.makespan_s +[\d.]+ +[\d.]+ ", other.out, re.MULTILINE)
+    assert "only in A" not in other.out
+    done = compare(small, "b.yaml", "--replications", "2", "--figure", "first_row_s")
+    assert done.code == 2
+    assert "did you mean 'pipeline.small.first_row_s'?" in done.err
 
 
 def test_what_only_one_has_is_counted_by_pipeline(small: str, compare: Run) -> None:
@@ -221,7 +274,13 @@ def test_pipelines_beside_each_other_are_compared(
         (["a.yaml", "b.yaml"], "b.yaml: cannot be read: No such file or directory"),
         (["a.yaml", "--set-b", "rows"], "argument --set-b: expected FIELD=VALUE, got 'rows'"),
         (["a.yaml", "--set-b", "rows=0"], "a.yaml: --set-b rows: rows: expected"),
-        (["a.yaml", "--set", "rows=0", "--set-b", "seed=1"], "a.yaml: --set rows: rows: expected"),
+        (["a.yaml", "--set", "rows=0", "--set-b", "rows=1"], "a.yaml: --set rows: rows: expected"),
+        (
+            ["a.yaml", "--set-b", "seed=1"],
+            "--set-b seed: it would change nothing, for the runs",
+        ),
+        (["a.yaml", "a.yaml", "--set", "seed = 1"], "--set seed: it would change nothing"),
+        (["a.yaml", "a.yaml", "--crash-at", "soon"], "argument --crash-at: expected"),
         (["a.yaml", "a.yaml", "--replications", "1"], "--replications: expected at least 2 pairs"),
         (["a.yaml", "a.yaml", "--precision", "1%", "--most", "1"], "--most: expected at least 2"),
         (["a.yaml", "a.yaml", "--most", "9"], "--most: it caps the runs of --precision"),

@@ -209,6 +209,16 @@ def test_out_holds_every_run(
     assert manifest["scenario_digest"] == rows[0]["scenario_digest"]
 
 
+def test_a_single_run_replaces_the_sheet_of_many(
+    tmp_path: Path, small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    run(capsys, small, "--replications", "3", "--out", out)
+    sheet, _ = run(capsys, small, "--seed", "2", "--out", out, "--format", "csv")
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    assert (out / "runs.csv").read_text() == sheet
+
+
 def test_jobs_change_nothing_that_is_printed(
     tmp_path: Path, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,6 +253,8 @@ def test_jobs_change_nothing_that_is_printed(
             "--figure: no figure of this scenario is called 'makespan'; did you mean 'makespan_s'?",
         ),
         (["--replications", "2", "--set", "rows=0"], "in.yaml: --set rows: rows: expected"),
+        (["--replications", "2", "--set", "seed=3"], "--set seed: it would change nothing, for"),
+        (["--precision", "2%", "--figure", "rows"], "--figure: rows is what the scenario says"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

@@ -18,6 +18,7 @@ from cellspec.errors import (
     TraceError,
     Violation,
 )
+from sim.experiments import replication
 from sim.experiments.compared import (
     INDEPENDENT_SEED,
     as_share,
@@ -25,7 +26,7 @@ from sim.experiments.compared import (
     compared,
 )
 from sim.experiments.intervals import paired
-from sim.experiments.replication import Replication
+from sim.experiments.replication import Replication, Task, made
 from sim.experiments.stopping import FixedRuns, Precision, next_size
 from sim.result_fields import Scalar
 from sim.scenario.loader import load_scenario
@@ -53,6 +54,27 @@ def test_a_scenario_is_identical_to_a_copy_with_another_name(file: Path) -> None
     assert (found.only_a, found.only_b, found.settings) == ((), (), ())
     assert {one.verdict for one in found.figures} == {"identical"}
     assert [[run.seed for run in runs] for runs in made.runs] == [[0, 1, 2]] * 2
+
+
+def test_a_run_of_two_that_are_the_same_is_made_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def counted(task: Task) -> tuple[int, Replication]:
+        seeds.append(task.seed)
+        return made(task)
+
+    monkeypatch.setattr(replication, "made", counted)
+    found, experiment = compare(load(file), load(file, seed="9"), FixedRuns(3))
+    assert found.identical
+    assert found.same_scenario
+    assert [len(runs) for runs in experiment.runs] == [3, 3]
+    assert seeds == [0, 1, 2]
+    seeds.clear()
+    # With another name it is shown, and not taken for granted.
+    assert compare(load(file), load(file, name="other"), FixedRuns(2))[0].identical
+    assert seeds == [0, 0, 1, 1]
 
 
 def test_independent_runs_of_one_scenario_are_not_identical(file: Path) -> None:
