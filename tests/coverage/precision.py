@@ -21,7 +21,7 @@ from sim.experiments.replicated import replicated
 from sim.experiments.stopping import LEAST_RUNS, MOST_RUNS, Precision
 from sim.scenario.loader import load_scenario
 from sim.scenario.scenario import Scenario
-from tests.theory.validation import table
+from tests.theory.frame import table
 
 __all__ = [
     "HARD",

@@ -21,7 +21,7 @@ from sim.experiments.tuned import Goal, Tuned, Tuning
 from sim.experiments.tuning_fields import Settings, given_field
 from sim.scenario.loader import ScenarioFile
 from sim.scenario.scenario import Scenario
-from tests.theory.validation import table
+from tests.theory.frame import table
 
 __all__ = ["CASES", "EFFORT", "SEARCHES", "Case", "Search", "searched", "section"]
 

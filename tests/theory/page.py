@@ -7,13 +7,10 @@ checkout in ``../shared`` and are read from there.
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sim.experiments.experiment import Experiment
@@ -22,6 +19,7 @@ from sim.experiments.replication import replicate
 from sim.scenario.scenario import Scenario
 from tests.theory.cases import CASES, SURE, Case, read_cases
 from tests.theory.formulas import daly_s, graham_bounds_s, young_s
+from tests.theory.frame import ROOT, Frame, table
 from tests.theory.models import (
     CHECKPOINTS,
     GRAHAM,
@@ -33,7 +31,6 @@ from tests.theory.models import (
     saves,
     tandems,
 )
-from tests.theory.validation import ROOT, table
 from tests.theory.workflows import WORKFLOWS, Workflow, read_workflows
 
 __all__ = [
@@ -456,47 +453,20 @@ those numbers with the ones worked out here. The formulas are in `tests/theory/f
 `make validation` wrote this page. CI makes it again and compares it, the tests do with a part."""
 
 
+FRAME = Frame[Theory]("tests.theory.page", PAGE, TOP, SECTIONS, (CASES, WORKFLOWS))
+
+
 def page(theory: Theory, names: Sequence[str] = ()) -> Iterator[str]:
     """The sections of these names, or the page."""
-    if not names:
-        yield TOP
-    for name in names or SECTIONS:
-        title, section = SECTIONS[name]
-        yield f"## {title}\n\n`python -m tests.theory.page {name}`\n\n{section(theory)}"
-
-
-def _compared(text: str, file: Path) -> int:
-    there = file.read_text(encoding="utf-8")
-    lines: Iterable[str] = difflib.unified_diff(
-        there.splitlines(), text.splitlines(), str(file.name), "now", lineterm=""
-    )
-    for line in lines:
-        print(line)
-    return int(there != text)
+    return FRAME.parts(theory, names)
 
 
 def main() -> int:
-    """Print, write or compare what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.theory.page", description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: the page")
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
-    parser.add_argument("--check", action="store_true", help="compare the page; 1 if it differs")
+    """Print, write or compare what is asked for."""
+    parser = FRAME.parser(__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="runs at once (default: 2)")
-    args = parser.parse_args()
-    if args.sections and (args.write or args.check):
-        parser.error("only the whole page is written and compared")
-    for needed in (CASES, WORKFLOWS):
-        if not needed.exists():
-            print(f"error: there is no {needed}", file=sys.stderr)
-            return 2
-    text = "\n\n".join(page(Theory.read(args.jobs), args.sections)) + "\n"
-    if args.check:
-        return _compared(text, PAGE)
-    if args.write:
-        PAGE.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
-    return 0
+    args = FRAME.asked(parser)
+    return FRAME.answer(args, Theory.read(args.jobs))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ data lie beside the checkout in ``../shared/data`` and are read from there.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import json
@@ -21,10 +20,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.recompute.runner import Run, run
+from tests.theory.frame import ROOT, Frame, table
 
 __all__ = ["DATA", "PAGE", "SECTIONS", "Sims", "page"]
 
-ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 PAGE = ROOT / "simulations" / "validation.md"
 
@@ -59,14 +58,6 @@ def call(latency: Data, name: str = "call", resource: str = "api", *needs: str) 
     traits = ["CELL_BY_CELL"] if needs else ["START", "CELL_BY_CELL"]
     found = {"name": name, "traits": traits, "resource": resource, "latency": latency}
     return {**found, "dependencies": list(needs)} if needs else found
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
-    """A table in Markdown, whose first columns hold words."""
-    line = [" --- " if place < words else " ---: " for place in range(len(head))]
-    return "\n".join(
-        [f"| {' | '.join(head)} |", f"|{'|'.join(line)}|"] + [f"| {' | '.join(r)} |" for r in rows]
-    )
 
 
 def off(got: float, published: float) -> str:
@@ -451,39 +442,27 @@ that prints its section. The data are read from `../shared/data`, beside the che
 `make validation` wrote this page, and the tests compare it."""
 
 
+FRAME = Frame[Sims]("tests.theory.validation", PAGE, TOP, SECTIONS, (DATA,))
+
+
 def page(sims: Sims, names: Sequence[str] = ()) -> Iterator[str]:
     """The sections of these names, or the page."""
-    if not names:
-        yield TOP
-    for name in names or SECTIONS:
-        title, section = SECTIONS[name]
-        yield f"## {title}\n\n`python -m tests.theory.validation {name}`\n\n{section(sims)}"
+    return FRAME.parts(sims, names)
 
 
 def main() -> int:
-    """Print or write what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.theory.validation", description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: the page")
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
+    """Print, write or compare what is asked for."""
+    parser = FRAME.parser(__doc__)
     parser.add_argument("--scenarios", type=Path, help="also write each scenario into this folder")
-    args = parser.parse_args()
-    if args.sections and args.write:
-        parser.error("only the whole page is written")
-    if not DATA.is_dir():
-        print("error: there is no folder ../shared/data", file=sys.stderr)
-        return 2
+    args = FRAME.asked(parser)
     with TemporaryDirectory() as folder:
         sims = Sims(Path(folder))
-        text = "\n\n".join(page(sims, args.sections)) + "\n"
+        code = FRAME.answer(args, sims)
     if args.scenarios is not None:
         args.scenarios.mkdir(parents=True, exist_ok=True)
         for name, data in sims.scenarios.items():
             (args.scenarios / f"{name}.yaml").write_text(json.dumps(data), encoding="utf-8")
-    if args.write:
-        PAGE.write_text(text, encoding="utf-8")
-    else:
-        print(text, end="")
-    return 0
+    return code
 
 
 if __name__ == "__main__":
