@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cellspec.exit_codes import FINE, put
+from cellspec.exit_codes import FINE, INCONCLUSIVE, put
 from sim.arguments import add_format, count, override, share
 from sim.commands.loading import add_scenario, load, say_remarks, scenario_file
 from sim.commands.options import add_where
@@ -148,7 +148,7 @@ def _tune(args: argparse.Namespace) -> int:
         tuned = tuning.result()
     report = Report(tuned, own.name, given, args.overrides, not_searched, _of_crashes(own))
     put(render(report, args.format))
-    return FINE
+    return INCONCLUSIVE if tuned.winner is None else FINE
 
 
 def _limit(text: str) -> Limit:

@@ -145,6 +145,7 @@ class Fresh:
         own: that of the scenario as it is; None if it has none, or cannot be run.
         gain: the winner's less the own one, seed by seed; None if one of them has none.
         keeps: how the winner stands to each limit.
+        makespan_s: of the winner, in seconds; None if a run has none.
         error: why a run of the winner cannot be made; "" if all can.
     """
 
@@ -154,6 +155,7 @@ class Fresh:
     own: Mean | None = None
     gain: Difference | None = None
     keeps: tuple[Kept, ...] = ()
+    makespan_s: Mean | None = None
     error: str = ""
 
 
@@ -332,7 +334,9 @@ class Tuning:
         candidates = tuple(self._combined(fields, rest))
         self.on_stage(number, fields, len(candidates))
         runs = _Runs([self._experiment(one.settings) for one in candidates])
-        before = [place for place, one in enumerate(candidates) if one.settings == kept]
+        before = [
+            place for place, one in enumerate(candidates) if self._stages and one.settings == kept
+        ]
         found = eliminate(
             runs,
             len(candidates),
@@ -456,7 +460,13 @@ class Tuning:
             if at_most is not None:
                 over = sum(value > limit.most for value in at_most)
                 keeps.append(Kept(limit, mean_of(at_most), over))
-        facts = replace(facts, best=None if values is None else mean_of(values), keeps=tuple(keeps))
+        took = fresh.values(figure_of(self._own, "makespan_s"))
+        facts = replace(
+            facts,
+            best=None if values is None else mean_of(values),
+            keeps=tuple(keeps),
+            makespan_s=None if took is None else mean_of(took),
+        )
         if not winner:
             return facts
         try:

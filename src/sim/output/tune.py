@@ -118,7 +118,7 @@ def _stage(tuned: Tuned, stage: Stage) -> list[str]:
     columns = [
         ("candidate", [_label(stage, one) for one in stage.candidates]),
         ("", [_verdict(stage, one) for one in found.standings]),
-        ("runs", integers([0 if one is None else one.runs for one in means])),
+        ("runs", integers([_runs(one) for one in found.standings])),
         (tuned.goal.figure, _means(means)),
         ("±", _halves(means)),
     ]
@@ -129,6 +129,13 @@ def _stage(tuned: Tuned, stage: Stage) -> list[str]:
     columns.append(columns.pop(1))
     lines = table(columns, words=1)
     return [title, *_left_aligned(lines, columns[-1][1]), _ended(tuned, stage)]
+
+
+def _runs(one: Standing) -> int:
+    """How many a candidate had made, whether they have the figure or not."""
+    if one.mean is not None:
+        return one.mean.runs
+    return 0 if one.out is None else one.out.runs
 
 
 def _means(found: Sequence[Mean | None]) -> list[str]:
@@ -218,7 +225,16 @@ def _ended(tuned: Tuned, stage: Stage) -> str:
 def _winner(report: Report) -> list[str]:
     tuned = report.tuned
     if tuned.winner is None:
-        return ["no candidate can be run"]
+        without = any(
+            one.out is not None and one.out.reason == "no figure"
+            for stage in tuned.stages
+            for one in stage.found.standings
+        )
+        if without:
+            return [
+                "no winner: no candidate has every figure that is asked for in each of its runs"
+            ]
+        return ["no winner: no candidate can be run"]
     title = "no candidate keeps the limits; the nearest" if tuned.breaks_limits else "winner"
     lines = [f"{title}: {_settings(tuned.winner) or f'the scenario {OWN}'}"]
     if tuned.fresh is not None:
@@ -254,6 +270,8 @@ def _fresh(tuned: Tuned, fresh: Fresh) -> Iterator[str]:
     if fresh.gain is not None:
         shown = "" if fresh.gain.is_shown else ": no difference shown"
         rows.append(("difference", f"{_difference(Against(0, fresh.gain))}{shown}"))
+    if fresh.makespan_s is not None:
+        rows.append(("makespan_s", _interval(fresh.makespan_s)))
     for kept in fresh.keeps:
         over = f"above it in {kept.over:,} of {counted(kept.mean.runs, 'run')}"
         rows.append(("limit", f"{_kept_words(kept)}; {over}"))
@@ -467,6 +485,7 @@ def _winner_data(report: Report) -> dict[str, Any]:
             "relative": fresh.gain.relative,
             "level": round(LEVEL, 12),
         },
+        "makespan_s": _mean_data(fresh.makespan_s),
         "limits": [_kept_data(kept) for kept in fresh.keeps],
         "error": fresh.error or None,
         "not_told_apart": [

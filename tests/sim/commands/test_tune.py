@@ -202,6 +202,8 @@ def test_the_winner_is_run_again_with_seeds_that_chose_nothing(tmp_path: Path, o
     apart = fmean(one - other for one, other in speeds)
     assert winner["difference"]["mean"] == pytest.approx(apart)
     assert winner["difference"]["level"] == 0.95
+    took = fmean(replicate(best, seed).value("makespan_s") or 0 for seed in range(30, 50))
+    assert winner["makespan_s"]["mean"] == pytest.approx(took)
     text = out(path, *options)
     assert "  on 20 runs with seeds that chose nothing, 30 to 49\n" in text
 
@@ -244,6 +246,22 @@ def test_a_later_pass_keeps_what_an_earlier_one_gained(tmp_path: Path, out: Any)
     winner = found["winner"]["settings"]
     (mean,) = {mean for settings, mean in tried if settings == winner}
     assert mean == min(mean for _, mean in tried)
+
+
+def test_without_a_winner_the_output_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = {"default": {"permanent": 1.0}, "max_attempts": 1}
+    path = write(tmp_path, failures=failing)
+    assert main(["tune", path, "--goal", "first-rows", "--over", "policy"]) == 3
+    text = capsys.readouterr().out
+    assert "\nfifo (as it is)    10 " in text
+    assert "out after 10 runs: a run has no first_row_s\n" in text
+    assert text.endswith(
+        "\nno winner: no candidate has every figure that is asked for in each of its runs\n"
+    )
+    assert main(["tune", path, "--goal", "first-rows", "--over", "policy", "--format", "json"]) == 3
+    assert json.loads(capsys.readouterr().out)["winner"] is None
 
 
 def test_the_loss_to_crashes_and_the_first_rows_are_goals(tmp_path: Path, out: Any) -> None:
