@@ -4,13 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-pages test-sdist test-wheel recompute record restores sweeps theory differential validation coverage experiments clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-long test-model test-pages test-sdist test-wheel recompute record restores sweeps theory differential validation coverage experiments clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
 
 test: $(READY) lint
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -106,6 +106,10 @@ test-browser: $(READY)
 # The Murphi model against the explorer; needs rumur and gcc (Debian packages).
 test-model: $(READY)
 	$(BIN)/python -m pytest -q -m rumur
+
+# The tests that `make test` leaves out: whole families of small runs, and searches.
+test-long: $(READY)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long
 
 # The commands of the pages of experiments: ten questions, sweeps, tuning.
 test-pages: $(READY)

@@ -125,6 +125,7 @@ NOT_RUN = {
     "make test-browser": "`make test` runs these tests where Chromium is installed",
     "make test-clusters": IN_CI,
     "make test-datadesigner": IN_CI,
+    "make test-long": IN_CI,
     "make test-model": IN_CI,
     "make test-pages": IN_CI,
     "make test-sdist": IN_CI,

@@ -69,6 +69,7 @@ def test_broken_engine_passes_smoke_and_is_caught_as_published(mutant: EngineMut
     assert broken_clause(mutant, row.example) == row.clause, "`make specs` is due"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mutant", COST_MUTANTS, ids=lambda m: m.name.replace(" ", "-"))
 def test_engine_that_does_too_much_is_caught_by_its_cost_alone(mutant: EngineMutant) -> None:
     row = published(PAGE.read_text(encoding="utf-8"), mutant.name)

@@ -36,6 +36,7 @@ def test_the_notebook_is_kept_without_outputs() -> None:
             assert cell.execution_count is None
 
 
+@pytest.mark.long
 def test_the_notebook_of_a_decision_shows_what_it_gives(tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     kept = read(SHOWN)

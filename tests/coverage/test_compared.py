@@ -12,6 +12,7 @@ from tests.coverage.gains import CASES as GAINS
 from tests.coverage.page import PAGE, sections_of
 
 
+@pytest.mark.long
 def test_intervals_of_a_known_difference_hold_it() -> None:
     found = counted(CASES[0], 40, 8)
     # Of 40 at 95 % fewer than 33 hold in one of 3,000 campaigns.

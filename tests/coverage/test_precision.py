@@ -49,6 +49,7 @@ def test_the_first_experiment_is_as_on_the_page(known: Known) -> None:
     assert line[5] == first_words(repetition(0, known))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("known", KNOWN, ids=lambda known: known.name)
 def test_a_few_more_experiments_hold_the_mean_as_a_rule(known: Known) -> None:
     # Of six, with the page's share, one in a thousand or fewer hold less than three.

@@ -475,6 +475,7 @@ BEHIND = {
 """By engine, profiles that it is run in here and behind the protocol, with a word to come up."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", BEHIND, ids=lambda name: name.rpartition(":")[2])
 def test_an_engine_is_judged_behind_the_protocol_as_it_is_in_this_process(
     made: list[LineBackend], engine: str

@@ -71,6 +71,7 @@ def engine() -> Iterator[LineBackend]:
     backend.close()
 
 
+@pytest.mark.long
 def test_every_clause_of_the_core_profile_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(COMMAND_VARIABLE, "node examples/node/engine.mjs")
     monkeypatch.chdir(ROOT)
@@ -88,6 +89,7 @@ def test_every_clause_of_the_core_profile_passes(monkeypatch: pytest.MonkeyPatch
 NAMES = [each.name for each in PROFILES]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", ["ordered", "retries", "drops", "filters", "resume"])
 def test_its_other_capabilities_pass(engine: LineBackend, profile: str) -> None:
     assert profile in engine.capabilities

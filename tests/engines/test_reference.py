@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance import Backend, Fault, SavePolicy, Workload, run_workload
@@ -132,7 +133,8 @@ BACKENDS: dict[str, Backend] = {
     "journal-tables": Tables(),
     "threads": ThreadBackend(),
 }
-EXAMPLES = dict.fromkeys(BACKENDS, 20) | {"asyncio": 40, "threads": 5}
+FEW = settings().max_examples // 3
+EXAMPLES = dict.fromkeys(BACKENDS, FEW) | {"asyncio": 2 * FEW, "threads": 5}
 
 
 def column(name: str, needs: str = "", traits: T = T.NONE) -> ColumnDescriptor:

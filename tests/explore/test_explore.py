@@ -147,6 +147,7 @@ def test_the_page_has_a_line_for_each_configuration(name: int) -> None:
         assert f"| {one.rules()} |" in line
 
 
+@pytest.mark.long
 def test_the_page_has_the_counts_of_a_small_configuration_of_all_bounds() -> None:
     for name in (2, 3):
         for place, one in enumerate(BOUNDS[name]):
@@ -219,6 +220,7 @@ def test_relation_and_machine_allow_the_same_steps(one: Configuration) -> None:
     assert check_equivalence(search) == (run.states, run.transitions)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "faults",
     [
@@ -243,6 +245,7 @@ def test_relation_and_machine_agree_on_claims_of_cells_in_order(graph: str) -> N
     assert check_equivalence(search) == (run.states, run.transitions)
 
 
+@pytest.mark.long
 def test_the_states_with_claims_of_each_kind_are_counted() -> None:
     """3 columns × 2 rows, one crash."""
     counts = {}
@@ -252,6 +255,7 @@ def test_the_states_with_claims_of_each_kind_are_counted() -> None:
     assert counts == {(1,): 17_752, (2,): 91_058, (3,): 196_366, (1, 2, 3): 197_478}
 
 
+@pytest.mark.long
 @pytest.mark.clause("STOP-05", "STOP-06", "STOP-07")
 def test_the_states_with_a_stop_are_counted() -> None:
     """3 columns × 2 rows, one stop on request, without a crash and with one."""

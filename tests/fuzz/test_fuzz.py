@@ -158,6 +158,7 @@ def test_pct_meets_a_mistake_of_depth_one_at_least_as_often_as_its_bound_says() 
 # The search
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_account_however_many_processes_there_are() -> None:
     accounts = [
         command.render_json(search(options(examples=45, methods=("pct", "targeted"), jobs=jobs)))
@@ -270,6 +271,7 @@ def test_stdout_of_a_search_is_json_on_request(capsys: pytest.CaptureFixture[str
 # The transition system as an engine
 
 
+@pytest.mark.long
 def test_the_transition_system_is_judged_by_the_tables_that_it_leaves() -> None:
     machine = "cellspec.engines.machine:MachineBackend"
     done = search(options(backend=machine, examples=40, methods=("latency", "random")))

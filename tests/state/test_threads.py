@@ -185,6 +185,7 @@ def sampled(kind: str) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.long
 @pytest.mark.clause("TRACK-08")
 def test_a_thread_safe_tracker_keeps_every_mark_between_any_two_bytecodes() -> None:
     assert sampled("thread-safe") == "every mark kept in 300 interleavings"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +82,7 @@ def split(data: Data) -> Data:
     return {**one, "beside": [two]}
 
 
+@pytest.mark.long
 @settings(max_examples=80)
 @given(columns_at_one_endpoint())
 def test_two_pipelines_are_served_as_the_columns_of_one(data: Data) -> None:

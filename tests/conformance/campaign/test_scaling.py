@@ -251,6 +251,7 @@ def test_failures_come_as_often_in_a_workload_that_is_grown() -> None:
 # Who is blamed
 
 
+@pytest.mark.long
 @pytest.mark.clause("COST-01", "COST-02", "COST-03", "COST-04")
 def test_the_reference_does_no_more_work_per_event_in_a_long_run() -> None:
     """The shapes are those with which the matrix measures mutants that do too much."""
@@ -264,6 +265,7 @@ def test_the_reference_does_no_more_work_per_event_in_a_long_run() -> None:
     assert found.evidence.exercised.keys() == COST_CLAUSES
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [one.name for one in SHAPES])
 def test_an_engine_that_looks_at_every_cell_is_blamed_but_for_its_history(name: str) -> None:
     """The second engine gives the right table and says of itself that it is far too slow."""
@@ -278,6 +280,7 @@ def test_an_engine_that_looks_at_every_cell_is_blamed_but_for_its_history(name: 
         assert "second_engine.py" in result.violations[0].detail
 
 
+@pytest.mark.long
 @pytest.mark.clause("COST-03")
 def test_one_cause_is_reported_once() -> None:
     mutant = wrong("reads its log again")
@@ -336,6 +339,7 @@ class InBatches(ColumnFirst):
         return work.replace(batch_size=work.rows)
 
 
+@pytest.mark.long
 def test_a_failure_about_cost_is_of_the_workload_that_was_asked_for() -> None:
     """The fitted smallest size would, grown, have batches of the smallest size."""
     asked = shape("queue").work.replace(rows=5)
@@ -404,6 +408,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     return found
 
 
+@pytest.mark.long
 def test_the_suite_names_the_clauses_that_break_and_those_that_hold(suite: Suite) -> None:
     profile = profile_of("counted_work")
     said = {one.number: suite.judge(one, profile).verdict for one in profile.clauses}
@@ -420,6 +425,7 @@ def profile_verdict(suite: Suite) -> Verdict:
     return judgement.verdict
 
 
+@pytest.mark.long
 def test_a_failure_names_its_functions_and_can_be_run_again(suite: Suite) -> None:
     failure = suite.failures["COST-03"]
     text = failure_text(suite, failure)
@@ -434,6 +440,7 @@ def test_a_failure_names_its_functions_and_can_be_run_again(suite: Suite) -> Non
     assert (again.clause, again.detail) == (failure.clause, failure.detail)
 
 
+@pytest.mark.long
 def test_the_figures_are_reported(suite: Suite) -> None:
     figures = suite.cost()["counted"]
     assert list(figures) == [one.name for one in SHAPES]

@@ -257,6 +257,7 @@ def test_the_error_is_divided_by_looks_and_by_what_could_put_the_best_out() -> N
     assert Effort(most_runs=4).sizes() == (4,)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 def test_the_best_is_seldom_put_out(kind: str) -> None:
     """All candidates are equal, and any of them counts as the best: the hardest case there is."""

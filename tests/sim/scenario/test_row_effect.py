@@ -110,6 +110,7 @@ def test_a_column_that_replays_a_trace_keeps_its_numbers(
     assert far.tolist() == [0.0, 81.0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("kind", sorted(EXAMPLES))
 def test_each_column_keeps_its_distribution(kind: str, correlation: float) -> None:

@@ -115,12 +115,13 @@ def test_long_processes_that_save_nothing_are_given_up_by_their_events() -> None
 
 
 def test_the_command_names_file_and_field_of_a_run_that_never_ends(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sim.simulator.crashes.FRUITLESS_CRASHES", 1_000)
     path = write(tmp_path, crashes=[{"random": {"mean_s": 0.01}}])
     assert main(["run", str(path)]) == 2
     (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"error: {path}: crashes: 10,000 crashes in a row")
+    assert error.startswith(f"error: {path}: crashes: 1,000 crashes in a row")
     assert "checkpoint" in error
     assert "random.count" in error
 

@@ -30,6 +30,7 @@ def scenario(number: int, version: int, **changes: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.clause("CKPT-05", "CKPT-08", "CKPT-09", "CKPT-10", "CKPT-12")
 def test_at_the_first_crash_the_larger_claim_loses_no_more_and_the_table_is_the_same(
     tmp_path: Path,
