@@ -118,7 +118,7 @@ NOT_RUN = {
     "make recompute": "it takes minutes; `.ci/run` runs a fifth of it",
     "make theory": "it takes minutes; `make test` runs the short cases",
     "make sweeps": "it takes minutes; `make test` kills a small sweep",
-    "make differential": "it takes minutes; `make test` compares 80",
+    "make differential": "it takes minutes; `.ci/run` compares 80",
     "make validation": "it writes pages; tests/theory compares them",
     "make experiments": "it takes minutes; tests/barriers repeats some of its runs",
     "make coverage": MINUTES,

@@ -19,6 +19,7 @@ from simulations.releases.suite_runs import kept_outcome, run_suite
 from tests.releases.toy import ENGINE, ROOT, SCRIPT, case, matrix_of, published
 
 
+@pytest.mark.long
 def test_a_matrix_runs_unattended_and_publishes_its_findings(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_matrix_runs_unattended_and_publishes_its_findings(
     ]
 
 
+@pytest.mark.long
 def test_a_run_may_be_done_twice_and_its_verdicts_compared(workspace: Workspace) -> None:
     release, entry_point = workspace.engine.releases[0], workspace.engine.entry_points[0]
     assert run_suite(workspace, release, entry_point, Plan(max_examples=1)).twice == ""

@@ -11,7 +11,8 @@ from tests.theory.differential import Data, differences, same, scenarios, settle
 from tests.theory.parts import Parts
 
 
-@settings(max_examples=80)
+# 80 and 150 in the profile `ci`.
+@settings(max_examples=4 * settings().max_examples // 3)
 @given(scenarios())
 def test_the_simulator_agrees_with_the_naive_program(data: Data) -> None:
     expected = settled(data)
@@ -21,7 +22,7 @@ def test_the_simulator_agrees_with_the_naive_program(data: Data) -> None:
         assert not differences(data, expected, Path(folder))
 
 
-@settings(max_examples=150)
+@settings(max_examples=5 * settings().max_examples // 2)
 @given(scenarios())
 def test_client_and_server_agree_with_the_naive_program(data: Data) -> None:
     limits = {"workers": data["limits"]["workers"], "resources": data["limits"]["resources"]}
