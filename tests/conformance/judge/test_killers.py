@@ -21,6 +21,7 @@ CHAIN = (
 KILLED = Workload(CHAIN, rows=4, killers=(("a", 1),), checkpoint_every_rows=1)
 
 
+@pytest.mark.long
 @pytest.mark.clause("DROP-06")
 def test_an_engine_that_gives_killers_up_passes_and_meets_every_goal() -> None:
     engine = ColumnFirst()

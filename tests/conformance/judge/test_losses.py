@@ -21,6 +21,7 @@ CHAIN = (
 LOSING = Workload(CHAIN, rows=4, worker_losses=(12,))
 
 
+@pytest.mark.long
 @pytest.mark.clause("FAIL-08")
 @pytest.mark.parametrize("backend", [ColumnFirst(), MachineBackend()], ids=lambda one: one.name)
 def test_an_engine_that_makes_lost_results_again_passes_and_meets_every_goal(

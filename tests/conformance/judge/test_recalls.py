@@ -14,6 +14,7 @@ from cellspec.conformance.judge.run_result import RunResult
 from tests.conformance.cache_engine import Cached
 
 
+@pytest.mark.long
 @pytest.mark.clause("CKPT-25", "TABLE-06")
 def test_an_engine_that_resumes_from_its_cache_alone_passes_with_its_tables_judged() -> None:
     engine = Cached()
