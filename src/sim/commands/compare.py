@@ -234,13 +234,14 @@ def _watching(
 
     def on_run(place: int, run: Replication) -> None:
         progress.done(place, run)
-        if not progress.is_shown:
-            return
         # A figure is worked out of what it takes alone: a run has a hundred of them.
         named = {name: run.figures[name] for name in (figure, "checked") if name in run.figures}
         runs[place].append(Replication(run.seed, named))
         pairs = min(map(len, runs))
-        if pairs < 2 or place == 0 or figure not in named:
+        if not progress.is_due or pairs < 2 or place == 0:
+            return
+        # Of a pipeline that is alone in A or in B the figure has another name there.
+        if any(figure not in one[0].figures for one in runs):
             return
         found = as_share(compared(runs[0][:pairs], runs[1][:pairs], only=figure).of(figure))
         show_interval(progress, found, rule, f"{figure} {{}} of A", each=2)

@@ -52,7 +52,8 @@ def add_how_many(parser: Any, about: str = "its mean", things: str = "runs") -> 
     parser.add_argument(
         "--figure",
         metavar="NAME",
-        help="the figure that --precision is about, named as by run --format csv (default: "
+        help="the figure that is shown first, and that --precision is about, named as by run "
+        "--format csv (default: "
         f"{DEFAULT_FIGURE})",
     )
 

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["RunProgress", "run_progress", "runs_ahead", "show_interval", "time_words"]
 
 
+_SAID_S = 0.2
+"""Seconds for which what is said beside the count stays: runs may be far shorter."""
+
+
 @contextmanager
 def run_progress(
     total: int | None = None, *, go_on: str | Callable[[int], str] = "", thing: str = "run"
@@ -76,15 +80,15 @@ class RunProgress:
         self.total = total
         self._about = False
         self._thing = thing
-        self._said = ""
+        self._said, self._said_at = "", float("-inf")
         self._clock = clock
         self._start = self._last = clock()
         self._drawing: _Drawing | None = None
 
     @property
-    def is_shown(self) -> bool:
-        """Whether anybody sees it; what is only said here need not be worked out otherwise."""
-        return self._drawing is not None
+    def is_due(self) -> bool:
+        """Whether anybody sees it, and what was said is old; else nothing need be worked out."""
+        return self._drawing is not None and self._clock() - self._said_at >= _SAID_S
 
     def done(self, *_run: object) -> None:
         """Count one run; it takes what `Experiment` tells of it, the place and the run."""
@@ -106,7 +110,7 @@ class RunProgress:
 
     def say(self, text: str) -> None:
         """Show a text beside the count, such as the half-width so far, in place of the last one."""
-        self._said = text
+        self._said, self._said_at = text, self._clock()
         self._draw()
 
     def count_words(self) -> str:

@@ -136,12 +136,10 @@ def _watching(
 
     def on_run(place: int, run: Replication) -> None:
         progress.done(place, run)
-        if not progress.is_shown:
-            return
         value = run.value(figure)
         values.extend([] if value is None else [value])
         # Where a run lacks the figure there is no interval of all.
-        if len(values) == progress.made:
+        if progress.is_due and len(values) == progress.made:
             show_interval(progress, mean_of(values), rule, f"{figure} {{}}")
 
     return on_run

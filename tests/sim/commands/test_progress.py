@@ -21,7 +21,7 @@ from sim.commands.progress import (
 )
 from sim.experiments.intervals import NO_MEAN, Mean
 from sim.experiments.stopping import FixedRuns, Precision
-from tests.sim.experiments.test_replication import SMALL
+from tests.sim.experiments.test_replication import BESIDE, SMALL
 
 
 class Terminal(io.StringIO):
@@ -138,14 +138,28 @@ def test_a_terminal_shows_how_sure_the_figure_is_so_far(
     (tmp_path / "a.yaml").write_text(SMALL)
     found = Terminal()
     monkeypatch.setattr(sys, "stderr", found)
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "100")
+    for name, value in {"NO_COLOR": "1", "COLUMNS": "100", "TERM": "xterm-256color"}.items():
+        monkeypatch.setenv(name, value)
     assert main(arguments) == 0
     of_a = " of A" * (arguments[0] == "compare")
     last = re.findall(
         rf"(\d+) of (?:about )?(\d+) runs  makespan_s ± [\d.]+ %{of_a}  ", found.getvalue()
     )[-1]
     assert int(last[0]) <= int(last[1])
+
+
+def test_a_terminal_counts_runs_of_a_pipeline_alone_and_beside_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text(SMALL)
+    (tmp_path / "b.yaml").write_text(BESIDE)
+    found = Terminal()
+    monkeypatch.setattr(sys, "stderr", found)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    figure = ("--figure", "pipeline.small.makespan_s", "--replications", "3")
+    assert main(["compare", "a.yaml", "b.yaml", *figure]) == 0
+    assert " of 6 runs" in found.getvalue()
 
 
 def ignores_interrupts(_number: int) -> bool:
