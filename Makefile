@@ -111,9 +111,9 @@ test-model: $(READY)
 test-long: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long
 
-# The commands of the pages of experiments: ten questions, sweeps, tuning.
+# The commands of the pages that take long: experiments, and the tutorial.
 test-pages: $(READY)
-	$(BIN)/python -m pytest -q -m pages tests/test_docs.py
+	$(BIN)/python -m pytest -q -m pages tests/test_docs.py tests/conformance/test_tutorial.py
 
 # Every command from the built wheel, in an environment that has nothing else.
 test-wheel: $(READY)

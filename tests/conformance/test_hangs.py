@@ -6,6 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from tests.pages import ROOT, blocks_of, shell
 
 ENGINE = ROOT / "examples" / "hangs.py"
@@ -25,6 +27,7 @@ def test_the_readme_shows_the_lines_of_the_example() -> None:
     assert textwrap.indent(shown.body, "    ") in ENGINE.read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_the_engine_passes_once_it_takes_the_worker_after_the_inputs(tmp_path: Path) -> None:
     text = ENGINE.read_text(encoding="utf-8")
     assert text.count(WAITS_INSIDE) == 1

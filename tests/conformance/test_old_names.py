@@ -31,6 +31,7 @@ def test_the_files_of_the_old_tutorial_are_as_they_were(name: str) -> None:
     assert hashlib.sha256((OLD / name).read_bytes()).hexdigest() == DIGESTS[name]
 
 
+@pytest.mark.long
 def test_the_adapter_of_the_old_tutorial_passes_all_that_it_has_the_capabilities_for(
     tmp_path: Path,
 ) -> None:

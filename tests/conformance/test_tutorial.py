@@ -36,6 +36,7 @@ def test_the_text_before_a_block_names_its_file() -> None:
             assert not block.file or f"`{block.file}`" in before, block.body
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("number", range(1, len(STEPS) + 1))
 def test_a_step_prints_what_the_page_says(number: int, tmp_path: Path) -> None:
     for block, shown in replay(STEPS[:number], tmp_path).items():

@@ -32,6 +32,7 @@ def backend_of(name: str) -> Backend:
     return made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_no_clause_calls_an_odd_engine_wrong(name: str) -> None:
     backend = backend_of(name)
