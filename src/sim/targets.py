@@ -83,7 +83,7 @@ def check_trace_target(path: str | None) -> None:
 
 
 def put_result(
-    text: str, files: Iterable[tuple[Path, Mapping[str, str]]], stream: TextIO | None = None
+    text: str, files: Iterable[tuple[Path, Mapping[str, str | bytes]]], stream: TextIO | None = None
 ) -> int:
     """Write the files of a result, and print it, even if they could not be written.
 
@@ -91,7 +91,7 @@ def put_result(
 
     Args:
         text: what is printed.
-        files: by folder, the texts of its files.
+        files: by folder, the contents of its files.
         stream: where it is printed; None means stdout.
 
     Returns:

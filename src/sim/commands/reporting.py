@@ -1,18 +1,22 @@
-"""What ``cellspec run --report`` adds to a run: a recorder of its events, and the page."""
+"""What ``cellspec run --report`` and ``--figures`` add to a run: a recorder, the page, files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from cellspec.files import check_folder, path_of
+from sim.output.report.plots import check_plots, plots
 from sim.output.report.recorder import RunRecorder
-from sim.output.report.run_page import run_page
+from sim.output.report.run_page import charts_of_run, run_page
 from sim.results import Result
 from sim.results_together import TogetherResult
 from sim.scenario.scenario import Scenario
 from sim.simulation import trace_header
 
-__all__ = ["also", "recorders", "report_of"]
+__all__ = ["also", "check_reporting", "files_of_report", "recorders"]
 
 
 def recorders(scenario: Scenario) -> list[RunRecorder]:
@@ -43,8 +47,29 @@ def also(
     return both
 
 
-def report_of(result: Result | TogetherResult, records: Sequence[RunRecorder]) -> str:
-    """The page of a run that is over."""
+def check_reporting(args: argparse.Namespace) -> None:
+    """What can be known before a run that may take an hour: where figures go, and who draws them.
+
+    Raises:
+        SpecError: the folder of figures cannot be one.
+        MissingExtraError: matplotlib is not installed, and figures are wanted.
+    """
+    if args.figures is not None:
+        check_folder(args.figures)
+        check_plots()
+
+
+def files_of_report(
+    args: argparse.Namespace, result: Result | TogetherResult, records: Sequence[RunRecorder]
+) -> list[tuple[Path, Mapping[str, str | bytes]]]:
+    """By folder, the page of a run that is over and its figures, as far as they are wanted."""
     for record in records:
         record.close()
-    return run_page(result, records)
+    found: list[tuple[Path, Mapping[str, str | bytes]]] = []
+    if args.report is not None:
+        page = path_of(args.report)
+        found.append((page.parent, {page.name: run_page(result, records)}))
+    if args.figures is not None:
+        figures = plots(charts_of_run(result, records), args.figures_format)
+        found.append((path_of(args.figures), figures))
+    return found

@@ -72,6 +72,18 @@ def add_parser(commands: Any) -> None:
         help="write a page about the run: resources, rows and endpoints over time, where a row's "
         "time goes, and the figures; one file, which asks for nothing from elsewhere",
     )
+    run.add_argument(
+        "--figures",
+        metavar="DIR",
+        help="write each chart of that page as a file into this folder; needs the extra "
+        "cellspec[report]",
+    )
+    run.add_argument(
+        "--figures-format",
+        choices=("png", "svg"),
+        default="png",
+        help="of the files of --figures (default: png)",
+    )
     add_how_many(run)
     add_where(run)
     run.set_defaults(command=_run, prog=run.prog)
@@ -88,7 +100,7 @@ def _run_once(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.files import check_apart, path_of
-    from sim.commands.reporting import recorders, report_of
+    from sim.commands.reporting import check_reporting, files_of_report, recorders
     from sim.output.run import OUT_FILES, files_of_run, render
     from sim.results_together import result_of
     from sim.scenario.remarks import missed_crashes, missed_rows, remarks
@@ -104,6 +116,7 @@ def _run_once(args: argparse.Namespace) -> int:
     args.scenario = scenario_file(args.scenario)
     folder = None if args.out is None else path_of(args.out)
     check_trace_target(args.trace)
+    check_reporting(args)
     try:
         traces = [] if args.trace in (None, STDOUT) else [args.trace]
         in_folder = [] if folder is None else [folder / name for name in OUT_FILES]
@@ -124,7 +137,7 @@ def _run_once(args: argparse.Namespace) -> int:
             check_targets(args.scenario, *outputs)
         check_apart(outputs, list(scenario.files().values()))
         say_remarks(args.scenario, runs, map(remarks, runs))
-        records = recorders(scenario) if reports else []
+        records = recorders(scenario) if args.report or args.figures else []
         outcomes = _simulate(
             scenario, args.scenario, checked=args.checked, traces=paths, records=records
         )
@@ -148,12 +161,11 @@ def _run_once(args: argparse.Namespace) -> int:
         result = result_of(scenario, outcomes, checked=args.checked)
         text = render(result, args.format)
         contents = {} if folder is None else files_of_run(scenario, result, folder)
-        pages = {report.name: report_of(result, records) for report in reports}
+        drawn = files_of_report(args, result, records)
     except MemoryError:
         return complain(f"error: {args.scenario}: rows: no memory is left", BAD_INPUT)
     written = [] if folder is None else [(folder, contents)]
-    files = [*written, *((report.parent, pages) for report in reports)]
-    return put_result(text, files, stream_beside(args.trace))
+    return put_result(text, [*written, *drawn], stream_beside(args.trace))
 
 
 def _simulate(

@@ -40,10 +40,13 @@ def rule_of(args: argparse.Namespace) -> Stopping | None:
                 raise SpecError(
                     f"{option}: it is about several runs; give --replications or --precision too"
                 )
-    elif args.trace is not None or args.report is not None:
-        option = "--report" if args.trace is None else "--trace"
+    else:
+        one_run = {"--trace": args.trace, "--report": args.report, "--figures": args.figures}
+        shown = [name for name, given in one_run.items() if given is not None]
+        if not shown:
+            return rule
         raise SpecError(
-            f"{option}: it shows one run; to look into one of several, give its seed instead of "
+            f"{shown[0]}: it shows one run; to look into one of several, give its seed instead of "
             f"--replications or --precision, as in --seed {args.seed or 0}"
         )
     return rule

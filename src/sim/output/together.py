@@ -6,11 +6,17 @@ import json
 
 from cellspec.text import counted
 from sim.output.result_data import csv_of
-from sim.output.result_table import decimals, integers, printable, render_table, table
+from sim.output.result_table import Columns, decimals, integers, printable, render_table
 from sim.result_fields import plain
 from sim.results_together import TogetherResult
 
-__all__ = ["csv_together", "json_together", "table_together"]
+__all__ = [
+    "common_endpoints_table",
+    "csv_together",
+    "json_together",
+    "pipelines_table",
+    "table_together",
+]
 
 
 def json_together(result: TogetherResult) -> str:
@@ -23,40 +29,52 @@ def csv_together(result: TogetherResult) -> str:
     return csv_of(result.pipelines)
 
 
+def pipelines_table(result: TogetherResult) -> Columns:
+    """What each pipeline did."""
+    runs = result.pipelines
+    return Columns(
+        [
+            ("pipeline", [printable(run.name) for run in runs]),
+            ("makespan s", decimals([run.makespan_s for run in runs])),
+            ("rows delivered", integers([run.rows_delivered for run in runs])),
+            ("rows/s", decimals([run.rows_per_s for run in runs])),
+            ("seed", [str(run.seed) for run in runs]),
+        ],
+        words=1,
+    )
+
+
+def common_endpoints_table(result: TogetherResult) -> Columns:
+    """What each endpoint did for all pipelines."""
+    endpoints = result.common_endpoints
+    shares = [[item.refused_share for item in endpoints], [item.utilisation for item in endpoints]]
+    refused, used = ([None if x is None else 100 * x for x in column] for column in shares)
+    return Columns(
+        [
+            ("endpoint", [printable(item.endpoint) for item in endpoints]),
+            ("pipelines", integers([item.pipelines for item in endpoints])),
+            ("sent", integers([item.sent for item in endpoints])),
+            ("accepted", integers([item.accepted for item in endpoints])),
+            ("refused", integers([item.refused for item in endpoints])),
+            ("refused %", decimals(refused)),
+            ("lost", integers([item.lost for item in endpoints])),
+            ("mean in flight", decimals([item.mean_in_flight for item in endpoints])),
+            ("utilisation %", decimals(used)),
+        ],
+        words=1,
+    )
+
+
 def table_together(result: TogetherResult) -> str:
     """What is common, and then the table of each pipeline."""
     runs, endpoints = result.pipelines, result.common_endpoints
-    shares = [[item.refused_share for item in endpoints], [item.utilisation for item in endpoints]]
-    refused, used = ([None if x is None else 100 * x for x in column] for column in shares)
     lines = [
         f"{printable(result.name)}: {counted(len(runs), 'pipeline')} on "
         f"{counted(len(endpoints), 'endpoint')}, seed {result.seed}",
         "",
-        *table(
-            [
-                ("pipeline", [printable(run.name) for run in runs]),
-                ("makespan s", decimals([run.makespan_s for run in runs])),
-                ("rows delivered", integers([run.rows_delivered for run in runs])),
-                ("rows/s", decimals([run.rows_per_s for run in runs])),
-                ("seed", [str(run.seed) for run in runs]),
-            ],
-            words=1,
-        ),
+        *pipelines_table(result).lines(),
         "",
-        *table(
-            [
-                ("endpoint", [printable(item.endpoint) for item in endpoints]),
-                ("pipelines", integers([item.pipelines for item in endpoints])),
-                ("sent", integers([item.sent for item in endpoints])),
-                ("accepted", integers([item.accepted for item in endpoints])),
-                ("refused", integers([item.refused for item in endpoints])),
-                ("refused %", decimals(refused)),
-                ("lost", integers([item.lost for item in endpoints])),
-                ("mean in flight", decimals([item.mean_in_flight for item in endpoints])),
-                ("utilisation %", decimals(used)),
-            ],
-            words=1,
-        ),
+        *common_endpoints_table(result).lines(),
     ]
     parts = ["".join(f"{line.rstrip()}\n" for line in lines), *map(render_table, runs)]
     end = f"all pipelines: fingerprint {result.fingerprint}  scenario {result.scenario_digest}\n"

@@ -6,6 +6,7 @@ names inside an SVG come from a fixed salt.
 
 from __future__ import annotations
 
+import importlib
 import io
 import textwrap
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from sim.output.report.charts import (
 )
 from sim.output.report.scale import Axis
 
-__all__ = ["FORMATS", "plots"]
+__all__ = ["FORMATS", "check_plots", "plots"]
 
 FORMATS: Final = ("png", "svg")
 
@@ -51,7 +52,19 @@ _STYLE: Final[dict[str, Any]] = {
 }
 
 
-def plots(charts: Sequence[Chart], form: str) -> dict[str, bytes]:
+def check_plots() -> None:
+    """Whether `plots` can draw.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        importlib.import_module("matplotlib")
+    except ImportError:
+        raise MissingExtraError("a figure as a file", "report") from None
+
+
+def plots(charts: Sequence[Chart], form: str) -> dict[str, str | bytes]:
     """Each chart as a file, by its name.
 
     Args:
@@ -61,13 +74,12 @@ def plots(charts: Sequence[Chart], form: str) -> dict[str, bytes]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("a figure as a file", "report") from None
-    found = {}
+    check_plots()
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    found: dict[str, str | bytes] = {}
     # The user's own settings must not change the bytes.
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -153,7 +165,7 @@ def _layer(axes: Any, layer: Layer) -> None:
         for lane, start, stop in layer.items:
             axes.broken_barh([(start, stop - start)], (lane + 0.14, 0.72), color=colour, label=name)
         for (lane, _, stop), word in zip(layer.items, layer.words, strict=False):
-            axes.annotate(word, (stop, lane + 0.5), (3, 0), None, "offset points", va="center")
+            axes.annotate(word, (stop, lane + 0.5), (3, 0), "data", "offset points", va="center")
     elif isinstance(layer, Marks):
         foot = 1.0 if layer.full else 0.04
         for place in layer.places:

@@ -27,7 +27,7 @@ from sim.output.report.recorder import (
 from sim.output.report.scale import ROOM_BESIDE_WORDS, Axis, lanes, linear, number, over_time
 from sim.output.report.series import Steps
 from sim.output.result_table import decimals, printable
-from sim.results import Result
+from sim.results import BindingFigures, Result
 
 __all__ = ["charts_of_parts", "charts_over_time"]
 
@@ -93,6 +93,7 @@ def charts_of_parts(result: Result, key: str = "") -> list[Chart]:
                 means,
                 said,
                 "mean of a row, s",
+                says=_largest("of a row's time", parts[0].part, means, said[0]),
             )
         )
     shares = [one for one in result.binding or () if one.share is not None]
@@ -108,11 +109,23 @@ def charts_of_parts(result: Result, key: str = "") -> list[Chart]:
                 [f"{value:.3g} %" for value in values],
                 "share of the makespan, %",
                 100.0,
+                says=_longest(shares),
             )
         )
     if result.cost:
         charts.append(_bill(f"{key}bill", result))
     return charts
+
+
+def _largest(whole: str, name: str, values: Sequence[float], said: str) -> str:
+    share = 100 * values[0] / sum(values) if sum(values) else 0.0
+    return f"The largest part {whole} is {printable(name)}: {said}, or {share:.3g} %."
+
+
+def _longest(shares: Sequence[BindingFigures]) -> str:
+    longest = max(shares, key=lambda one: one.share or 0.0)
+    share = 100 * (longest.share or 0.0)
+    return f"The run waited longest for {printable(longest.binding)}: {share:.3g} % of it."
 
 
 # Resources
@@ -162,7 +175,11 @@ def _lanes(key: str, resource: ResourceRecord, record: RunRecorder, time: Axis) 
         )
         if drawn:
             layers.append(Spans(drawn, name, colour))
-    lost = tuple((lane, start, stop) for lane, start, stop, _, how in calls if how != "complete")
+    lost = tuple(
+        (lane, start, stop)
+        for lane, start, stop, _, how in calls
+        if how != "complete" and stop > start
+    )
     if lost:
         layers.append(Spans(lost, _UNFINISHED, "crash"))
     count = resource.lanes
@@ -170,7 +187,9 @@ def _lanes(key: str, resource: ResourceRecord, record: RunRecorder, time: Axis) 
     words = [str(k) if k % every == 0 or k == 1 else "" for k in range(1, count + 1)]
     each = 18 if count <= 8 else 13 if count <= 20 else 9
     limit = "" if resource.limit is None else f" of {resource.limit:,}"
-    about = f"{counted(len(calls), 'call')} on {count:,}{limit} places, one bar each."
+    instant = sum(stop <= start for _, start, stop, _, _ in calls)
+    about = f"{counted(len(calls), 'call')} on {count:,}{limit} places, one bar each"
+    about += f"; {instant:,} of them took no time and are not seen." if instant else "."
     return Chart(
         key,
         _title("Calls", resource.name),
@@ -179,6 +198,7 @@ def _lanes(key: str, resource: ResourceRecord, record: RunRecorder, time: Axis) 
         lanes(words, "place"),
         (*layers, *_crashes(record)),
         notes=(about,),
+        says=_use(resource, time.high),
         down=True,
         height=94 + each * count,
     )
@@ -205,6 +225,8 @@ def _places(key: str, resource: ResourceRecord, record: RunRecorder, time: Axis)
     shown = [peak]
     width_s = _JOINED * _width_s(resource)
     notes = [f"Means over {number(width_s)} s. {_many(resource, record)}"]
+    if len(stacked) > 1:
+        notes.append(f"From the foot up: {', '.join(name for name, _ in stacked)}.")
     if resource.limit is not None:
         if resource.limit <= 3 * peak:
             layers.append(Level(resource.limit, "limit", "limit"))
@@ -219,7 +241,16 @@ def _places(key: str, resource: ResourceRecord, record: RunRecorder, time: Axis)
         linear("places in use", shown),
         (*layers, *_crashes(record)),
         notes=tuple(notes),
+        says=_use(resource, end_s),
     )
+
+
+def _use(resource: ResourceRecord, end_s: float) -> list[str]:
+    """How many places were in use in the mean of the run."""
+    mean = resource.busy_s / end_s
+    limit = resource.limit
+    of_limit = f" of {limit:,} places ({100 * mean / limit:.3g} %)" if limit else " places"
+    return [f"{mean:.3g}{of_limit} were in use in the mean of the run."]
 
 
 def _many(resource: ResourceRecord, record: RunRecorder) -> str:
@@ -252,7 +283,8 @@ def _rows(key: str, record: RunRecorder, time: Axis) -> Chart:
     for steps, name, colour in lines:
         points = steps.points(end_s)
         if name != "dropped" or any(value for _, value in points):
-            layers.append(Line(points, name, colour, stepped=True))
+            dotted = name != "complete"
+            layers.append(Line(points, name, colour, stepped=True, dotted=dotted))
             highest = max(highest, *(value for _, value in points))
     saved = record.checkpoints
     if saved.count:
@@ -268,10 +300,17 @@ def _rows(key: str, record: RunRecorder, time: Axis) -> Chart:
         "Rows",
         f"Rows complete and in progress over time, of {record.rows:,}; {', '.join(said)}.",
         time,
-        linear("rows", [highest]),
+        linear("rows", [highest], whole=True),
         (*layers, *_crashes(record)),
         notes=tuple(notes),
+        says=_row_words(record, said),
     )
+
+
+def _row_words(record: RunRecorder, said: Sequence[str]) -> list[str]:
+    complete, dropped = record.complete.value, record.dropped.value
+    gone = f", {dropped:,.0f} dropped" if dropped else ""
+    return [f"{complete:,.0f} of {counted(record.rows, 'row')} complete{gone}; {', '.join(said)}."]
 
 
 def _binned(all_steps: Iterator[Steps]) -> list[str]:
@@ -318,10 +357,21 @@ def _endpoint(
         f"Calls at the endpoint: {printable(name)}",
         f"Calls in flight over time; {endpoint.sent:,} were sent, {endpoint.refused:,} refused.",
         time,
-        linear("calls", shown),
+        linear("calls", shown, whole=True),
         (*layers, *_crashes(record)),
+        says=_inside_words(endpoint, resource, end_s),
         notes=(f"{which} over {number(_width_s(resource))} s.",),
     )
+
+
+def _inside_words(endpoint: EndpointRecord, resource: ResourceRecord, end_s: float) -> list[str]:
+    out, inside = resource.busy_s / end_s, endpoint.inside.mean(end_s)
+    limit = endpoint.limit
+    below = "" if limit is None else f", under a limit of {limit.mean(end_s):.3g}"
+    return [
+        f"In the mean of the run {out:.3g} calls were in flight at the client{below}, and "
+        f"{inside:.3g} were inside the endpoint."
+    ]
 
 
 def _width_s(resource: ResourceRecord) -> float:
@@ -341,7 +391,8 @@ def _refusals(
         time,
         linear("refused calls per second", [rate for _, rate in rates]),
         (Band(area, "refused", 1, stepped=True, solid=True), *_crashes(record)),
-        notes=(f"{share}. Means over {number(endpoint.refusals.width_s)} s.",),
+        notes=(f"Means over {number(endpoint.refusals.width_s)} s.",),
+        says=[f"{share}: {100 * endpoint.refused / max(1, endpoint.sent):.3g} %."],
         height=220,
     )
 
@@ -358,6 +409,8 @@ def _bars(
     said: Sequence[str],
     label: str,
     whole: float = 0.0,
+    *,
+    says: str,
 ) -> Chart:
     """A bar for each part, with its value behind it; the axis has ticks up to the whole."""
     items = tuple((place, 0.0, value) for place, value in enumerate(values))
@@ -373,6 +426,7 @@ def _bars(
         lanes(names),
         (spans,),
         notes=(about,),
+        says=[says],
         down=True,
         height=94 + 26 * len(names),
     )
@@ -400,7 +454,7 @@ def _bill(key: str, result: Result) -> Chart:
         linear("cost, money of the scenario", list(ends.values()), room=ROOM_BESIDE_WORDS),
         lanes([printable(column) for column in columns]),
         tuple(layers),
-        notes=(about,),
+        says=[about],
         down=True,
         height=94 + 26 * len(columns),
     )

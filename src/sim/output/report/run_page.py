@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from cellspec.conformance.report.markup import Child, Markup, tag
 from cellspec.text import counted
+from sim.output.report.charts import Chart
 from sim.output.report.page import charts_section, facts, page, table_of
 from sim.output.report.recorder import RunRecorder
 from sim.output.report.run_charts import charts_of_parts, charts_over_time
+from sim.output.report.together_charts import charts_together
 from sim.output.result_table import (
     bill_table,
     column_table,
@@ -21,10 +23,11 @@ from sim.output.result_table import (
     times_table,
     wait_table,
 )
+from sim.output.together import common_endpoints_table, pipelines_table
 from sim.results import Result
 from sim.results_together import TogetherResult
 
-__all__ = ["run_page"]
+__all__ = ["charts_of_run", "run_page"]
 
 
 def run_page(result: Result | TogetherResult, records: Sequence[RunRecorder]) -> str:
@@ -34,17 +37,44 @@ def run_page(result: Result | TogetherResult, records: Sequence[RunRecorder]) ->
         result: its figures.
         records: of each pipeline, what was recorded of its run, closed.
     """
-    runs = result.pipelines if isinstance(result, TogetherResult) else (result,)
+    runs = _runs(result)
+    several = len(runs) > 1
+    parts = [
+        child
+        for place, (run, record) in enumerate(zip(runs, records, strict=True))
+        for child in (
+            *([tag("h1", f"Pipeline {printable(run.name)}"), _about(run)] if several else []),
+            *_run(run, record, f"{place + 1}-" if several else ""),
+        )
+    ]
     body: list[Child] = [tag("h1", printable(result.name)), _about(result)]
+    if isinstance(result, TogetherResult):
+        body += [
+            table_of("Pipelines", pipelines_table(result)),
+            table_of("Endpoints of all", common_endpoints_table(result)),
+            charts_section("All pipelines over time", charts_together(result, records)),
+        ]
+    return page(f"{printable(result.name)}: report of a run", [*body, *parts, _end(result)])
+
+
+def charts_of_run(result: Result | TogetherResult, records: Sequence[RunRecorder]) -> list[Chart]:
+    """The charts of that page, in its order but for those of all pipelines, which come last."""
+    runs = _runs(result)
+    found = []
     for place, (run, record) in enumerate(zip(runs, records, strict=True)):
-        if len(runs) > 1:
-            body.append(tag("h1", f"Pipeline {printable(run.name)}"))
-        body += _run(run, record, f"{place + 1}-" if len(runs) > 1 else "")
-    body.append(_end(result))
-    return page(f"{printable(result.name)}: report of a run", body)
+        key = f"{place + 1}-" if len(runs) > 1 else ""
+        found += [*charts_over_time(run, record, key), *charts_of_parts(run, key)]
+    if isinstance(result, TogetherResult):
+        found += charts_together(result, records)
+    return found
+
+
+def _runs(result: Result | TogetherResult) -> tuple[Result, ...]:
+    return result.pipelines if isinstance(result, TogetherResult) else (result,)
 
 
 def _about(result: Result | TogetherResult) -> Markup:
+    once = "One run is one draw: another seed gives other figures."
     if isinstance(result, TogetherResult):
         size = f"{counted(len(result.pipelines), 'pipeline')} beside each other"
     else:
@@ -52,7 +82,6 @@ def _about(result: Result | TogetherResult) -> Markup:
             f"{counted(result.rows, 'row')} × {counted(result.columns, 'column')}, policy "
             f"{result.policy}, {counted(result.workers, 'worker')}"
         )
-    once = "One run is one draw: another seed gives other figures."
     return tag("p", f"{size}, seed {result.seed}. {once}", class_="about")
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from html import unescape
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -184,3 +185,65 @@ def test_pipelines_beside_each_other_have_a_part_of_the_page_each(tmp_path: Path
     assert re.findall(r"<h1>(.*?)</h1>", page) == ["first", "Pipeline first", "Pipeline b"]
     names = re.findall(r' id="([^"]+)"', page)
     assert len(names) == len(set(names))
+    tables = page.partition("<h2>Pipelines</h2>")[2].partition("<h1>")[0]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in tables.split("<tr>")]
+    pipelines = [row for row in rows if len(row) == 5]
+    # Three at once, 3 s each: four calls of both at first, and so on; each has its seed.
+    assert [row[0] for row in pipelines] == ["first", "b"]
+    assert all(f"seed {row[4]}." in page for row in pipelines)
+    (endpoint,) = [row for row in rows if len(row) == 9]
+    assert endpoint[:5] == ["gpu", "2", "12", "12", "0"]
+    titles = ["Rows complete, by pipeline", "Calls at the endpoint, by pipeline: gpu"]
+    assert re.findall(r"<h3>(.*?)</h3>", page)[:2] == titles
+
+
+def test_each_chart_of_a_run_is_written_as_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", *REFUSED, "--figures-format", "svg"]
+    pages = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        assert main([*command, "--figures", str(folder)]) == 0
+        pages.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    keys = {"resource-1", "rows", "endpoint-1", "endpoint-1-refusals", "row-time", "binding"}
+    assert set(pages[0]) == {f"{key}.svg" for key in keys}
+    assert pages[0] == pages[1]
+    for content in pages[0].values():
+        ElementTree.fromstring(content)
+    capsys.readouterr()
+    assert main([*command, "--figures", str(tmp_path / "three"), "--replications", "2"]) == 2
+    assert capsys.readouterr().err.startswith("error: --figures: it shows one run")
+
+
+def test_figures_of_a_run_take_an_extra_which_is_missed_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    options = ["--figures", str(tmp_path / "figures"), "--report", str(tmp_path / "page.html")]
+    assert main(["run", *REFUSED, *options]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "pip install '.[report]'" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_says_what_its_charts_show(tmp_path: Path) -> None:
+    page = report(tmp_path, "text_to_sql", "--set", "rows=2")
+    said = [unescape(one) for one in re.findall(r"<p>([^<]*)</p>", page)]
+    assert "2 of 2 rows complete; 1 checkpoint, 0 crashes." in said
+    # Samplers take no time.
+    assert "13 calls on 12 places, one bar each; 12 of them took no time and are not seen." in page
+    busy = next(
+        re.search(r"([\d.]+) of 4 places \(([\d.]+) %\)", one) for one in said if "of 4" in one
+    )
+    assert busy is not None
+    cells = re.findall(r"<td>nvidia-text</td>(.*?)</tr>", page)[0]
+    numbers = re.findall(r">([\d.,]+)<", cells)
+    # Of the table of resources: limit, busy seconds, utilisation, mean in flight.
+    assert float(busy[1]) == pytest.approx(float(numbers[3]), rel=0.01)
+    assert float(busy[2]) == pytest.approx(float(numbers[2]), rel=0.01)
+    # Rows are counted: no tick between two of them.
+    rows = page.partition('id="chart-rows"')[2].partition("</figure>")[0]
+    ticks = re.findall(r'class="tick">([^<]+)<', rows)
+    assert ticks[-3:] == ["0", "1", "2"]
