@@ -64,7 +64,7 @@ def check_plots() -> None:
         raise MissingExtraError("a figure as a file", "report") from None
 
 
-def plots(charts: Sequence[Chart], form: str) -> dict[str, str | bytes]:
+def plots(charts: Sequence[Chart], form: str) -> dict[str, bytes]:
     """Each chart as a file, by its name.
 
     Args:
@@ -79,7 +79,7 @@ def plots(charts: Sequence[Chart], form: str) -> dict[str, str | bytes]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    found: dict[str, str | bytes] = {}
+    found: dict[str, bytes] = {}
     # The user's own settings must not change the bytes.
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
