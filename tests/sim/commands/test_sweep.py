@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import pickle
@@ -201,6 +203,57 @@ def test_a_sweep_that_is_killed_again_and_again_gives_the_same_bytes(
     run(path, "--out", out)
     run(path, "--out", tmp_path / "straight")
     assert files_of(out) == files_of(tmp_path / "straight")
+
+
+STEPS = ("open", "write", "fsync", "replace", "ftruncate", "mkdir", "unlink")
+"""What a sweep asks of the disk."""
+
+
+def dies_at(step: int, path: Path, out: Path) -> bool:
+    """Whether a sweep ends at its step to the disk of this number, as by SIGKILL, in a fork."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+    left = step
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                if name == "write":
+                    # Half of it is there.
+                    real(arguments[0], arguments[1][: len(arguments[1]) // 2])
+                os._exit(1)
+            return real(*arguments, **options)
+
+        return call
+
+    for name in STEPS:
+        setattr(os, name, counted(name, getattr(os, name)))
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        code = main(["sweep", str(path), "--out", str(out)], program="cellspec")
+    os._exit(code)
+
+
+def test_a_sweep_that_dies_at_any_step_to_the_disk_goes_on(tmp_path: Path, run: Run) -> None:
+    path = write_sweep(tmp_path, set={"rows": 2}, grid={"policy": ["fifo"]}, replications=2)
+    run(path, "--out", tmp_path / "straight")
+    straight, many, step = files_of(tmp_path / "straight"), tmp_path / "many", 0
+    while True:
+        out = tmp_path / str(step)
+        if not dies_at(step, path, out):
+            break
+        # One folder is left at one step, and another one at each of them.
+        dies_at(step, path, many)
+        code, _, err = run(path, "--out", out)
+        assert (code, err.count("error")) == (0, 0), (step, err)
+        assert files_of(out) == straight, step
+        assert {one.name for one in out.iterdir()} == {".lock", "manifest.json", "runs", *FILES}
+        step += 1
+    assert step > 30
+    run(path, "--out", many)
+    assert files_of(many) == straight
 
 
 @pytest.mark.parametrize(
