@@ -206,7 +206,7 @@ def _show_points(args: argparse.Namespace, sweep: Sweep, manifest: Mapping[str, 
         runs = folder.runs()
     points = point_runs(sweep.spec, sweep.points, runs)
     lacking = missing(sweep.spec, sweep.points, runs, Shard(*args.shard))
-    put(render_points(points, sweep.spec.fields, Counter(digest for digest, _ in lacking)))
+    put(render_points(sweep.spec, points, Counter(digest for digest, _ in lacking)))
     return _code(points, args.sweep)
 
 

@@ -13,6 +13,7 @@ from sim.experiments.sweep.plan import LadderEnd
 from sim.experiments.sweep.points import value_words
 from sim.experiments.sweep.spec import SweepSpec
 from sim.output.result_table import decimals, integers, printable, table
+from sim.output.uncertain import percent
 from sim.result_fields import csv_text
 
 __all__ = ["render_points", "render_sweep"]
@@ -64,26 +65,24 @@ def render_sweep(
     return csv_text(["point", *fields, *(key for key in lines[0] if key != "point")], rows)
 
 
-def render_points(
-    points: Sequence[PointRuns], fields: Sequence[str], lacking: Mapping[str, int]
-) -> str:
+def render_points(spec: SweepSpec, points: Sequence[PointRuns], lacking: Mapping[str, int]) -> str:
     """The points of a sweep and how many runs each has and lacks, as ``--dry-run`` shows them.
 
     Args:
+        spec: the sweep.
         points: with their runs.
-        fields: those that differ between points.
         lacking: by digest, how many runs are to be made; points of one digest share them.
     """
     rest = dict(lacking)
     missing = [rest.pop(one.point.digest or "", 0) for one in points]
     lines = table(
         [
-            *_point_columns(points, fields),
+            *_point_columns(points, spec.fields),
             ("runs", integers([len(one.runs) for one in points])),
             ("missing", integers(missing)),
-            ("", _notes(points)),
+            ("", _notes(points, spec)),
         ],
-        words=1 + len(fields),
+        words=1 + len(spec.fields),
     )
     end = f"{counted(len(points), 'point')}, {counted(sum(missing), 'missing run')}"
     return "".join(f"{line.rstrip()}\n" for line in [*lines, "", end])
@@ -108,7 +107,7 @@ def _table(
             (printable(figure), decimals([None if one is None else one.mean for one in means])),
             ("± (95 %)", decimals([None if one is None else one.half_width for one in means])),
             ("sd", decimals([None if one is None else one.sd for one in means])),
-            ("", _notes(points)),
+            ("", _notes(points, spec)),
         ],
         words=1 + len(spec.fields),
     )
@@ -138,17 +137,27 @@ def _runs(one: PointRuns) -> str:
     return f"{there:,}" if there == one.wanted else f"{there:,} of {one.wanted:,}"
 
 
-def _notes(points: Sequence[PointRuns]) -> list[str]:
+def _notes(points: Sequence[PointRuns], spec: SweepSpec) -> list[str]:
     """A remark on each point; all equally long, so that they stand at the left of their column."""
-    notes = [_note(one) for one in points]
+    notes = [_note(one, spec) for one in points]
     longest = max(map(len, notes))
     return [note.ljust(longest) for note in notes]
 
 
-def _note(one: PointRuns) -> str:
+def _note(one: PointRuns, spec: SweepSpec) -> str:
     if one.error is not None:
         return f"cannot be run: {printable(one.error)}"
-    return "" if one.reached else "not reached"
+    if not one.reached:
+        return "not reached"
+    if spec.precision is None or not one.wanted or len(one.runs) < one.wanted:
+        return ""
+    figure = spec.precision.figure
+    mean, wished = one.mean(figure), f"± {percent(spec.precision.half_width)} was wished"
+    if mean is None or mean.relative is None:
+        return f"{printable(figure)} has no interval in per cent; {wished}"
+    if spec.stopping.is_met(mean):
+        return ""
+    return f"{printable(figure)} reached ± {percent(mean.relative)}; {wished}"
 
 
 def _ladder(spec: SweepSpec, rungs: Sequence[PointRuns], end: LadderEnd | None) -> str:
@@ -167,25 +176,25 @@ def _ladder(spec: SweepSpec, rungs: Sequence[PointRuns], end: LadderEnd | None) 
     last = value_words(rungs[place].point.fields[ladder.field])
     if end.why == "failed":
         return f"{where}: ends at {last}, which cannot be run or has no {printable(ladder.figure)}"
-    least = _per_cent(ladder.gain)
+    least = percent(ladder.gain)
     if end.why == "top":
         if not place:
             return f"{where}: ends at {last}, its only rung: there is no step to judge"
         return f"{where}: ends at {last}, its last rung; no step gained less than {least}"
     assert end.gain is not None
     before = value_words(rungs[place - 1].point.fields[ladder.field])
-    gain = f"{printable(ladder.figure)} gains {_per_cent(end.gain)}"
+    gain = f"{printable(ladder.figure)} gains {_share(end.gain)}"
     if end.half_width is None:
         sure = "not shown: one run has no interval"
     else:
-        gain += f" ± {_per_cent(end.half_width)}"
+        gain += f" ± {_share(end.half_width)}"
         sure = "shown" if end.shown else "not shown: the interval reaches above that"
     return f"{where}: ends at {last}: {gain} over {before}, less than {least} ({sure})"
 
 
-def _per_cent(share: float) -> str:
-    # Without the dust of a difference of equal figures, and without -0.
-    return f"{round(100 * share, 9) + 0.0:.3g} %"
+def _share(share: float) -> str:
+    # Without the dust that sums of equal figures leave.
+    return percent(round(share, 9))
 
 
 def _end_data(end: LadderEnd | None) -> dict[str, Any] | None:

@@ -164,6 +164,16 @@ def test_lists_and_mappings_are_told_apart_in_the_table(tmp_path: Path, run: Run
     assert re.search(r"–  cannot be run: \./small", printed[3])
 
 
+def test_a_precision_that_was_not_reached_is_said(tmp_path: Path, run: Run) -> None:
+    rule = {"half_width": 0.001, "most": 12}
+    path = write_sweep(tmp_path, grid={"policy": ["fifo"]}, precision=rule)
+    _, printed, _ = run(path, "--out", tmp_path / "out")
+    (line,) = [line for line in printed.splitlines() if line.startswith("0 ")]
+    assert re.search(r"  makespan_s reached ± [1-9][\d.]* %; ± 0\.1 % was wished$", line)
+    wide = write_sweep(tmp_path, grid={"policy": ["fifo"]}, precision=rule | {"half_width": 0.9})
+    assert "wished" not in run(wide, "--out", tmp_path / "wide")[1]
+
+
 # Stopped
 
 
