@@ -93,8 +93,9 @@ class RunProgress:
     def done(self, *_run: object) -> None:
         """Count one run; it takes what `Experiment` tells of it, the place and the run."""
         self.made += 1
-        if self.total is not None:
-            self.total = max(self.total, self.made)
+        if self.total is not None and self.made > self.total:
+            # Of an estimate that was too small nothing is left to say.
+            self.total = None if self._about else self.made
         self._last = self._clock()
         self._draw()
 

@@ -100,6 +100,7 @@ def _tune(args: argparse.Namespace) -> int:
     from cellspec.text import counted
     from sim.commands.progress import run_progress
     from sim.experiments.elimination import Effort
+    from sim.experiments.stopping import FIRST_ROUND
     from sim.experiments.tuned import GOALS, Tuning
     from sim.experiments.tuning_fields import with_workers
     from sim.output.tune import Report, render
@@ -120,11 +121,15 @@ def _tune(args: argparse.Namespace) -> int:
     file, sets = ScenarioFile(path), dict(map(override, args.overrides))
     more_workers = _more_workers(args, sets)
     fields, not_searched = _fields(args, file, own, sets, more_workers=more_workers)
-    with run_progress(go_on="nothing of a search is kept") as progress:
+    again = "nothing of a search is kept, and the same command begins again"
+    sooner = "fewer values in --over, or a smaller --most, end sooner"
+    with run_progress(go_on=f"{again}; {sooner}") as progress:
 
         def on_stage(number: int, fields: Sequence[Field], candidates: int) -> None:
             names = ", ".join(field.name for field in fields)
             progress.say(f"{names}: {candidates} candidates{f', pass {number}' * (number > 1)}")
+            # The first round of each: how many of them need more shows itself after it.
+            progress.expect(progress.made + candidates * FIRST_ROUND, about=True)
 
         def on_fresh(runs: int) -> None:
             progress.say(f"the winner: {counted(runs, 'run')} with fresh seeds")

@@ -127,7 +127,9 @@ def _of_precision(report: Report, one: Compared) -> str:
     if one.found is None:
         return f"\nprecision: {percent(wished.half_width)} of A's mean wished, not reached"
     half = one.found.relative_half_width
-    reached = "no share of it, for it is 0" if half is None else percent(half)
+    if half is None and not wished.is_met(as_share(one)):
+        return f"\nprecision: {percent(wished.half_width)} of A's mean wished, which is 0"
+    reached = percent(half or 0.0)
     words = f"\nprecision: {percent(wished.half_width)} of A's mean wished, {reached} reached"
     share = as_share(one)
     if wished.is_met(share):

@@ -154,6 +154,13 @@ def test_a_precision_says_what_was_reached(small: str, compare: Run) -> None:
     assert MOST_RUNS == 1000
 
 
+def test_no_precision_is_a_share_of_zero(small: str, compare: Run) -> None:
+    given = ("--set", "redo=same", "--set-b", "crashes=[{at_time_s: 10}]", "--figure", "crashes")
+    done = compare(small, *given, "--precision", "5%", "--most", "10")
+    assert "\ncrashes: B higher by " in done.out
+    assert "\nprecision: 5 % of A's mean wished, which is 0\n" in done.out
+
+
 def test_independent_runs_are_said_to_be_so(small: str, compare: Run) -> None:
     done = compare(small, small, "--independent", "--replications", "10")
     assert (

@@ -101,6 +101,12 @@ def test_more_runs_than_were_expected_are_counted_as_they_are() -> None:
     progress.done()
     progress.done()
     assert progress.count_words() == "2 of 2 runs"
+    progress.expect(3, about=True)
+    progress.done()
+    assert progress.count_words() == "3 of about 3 runs"
+    # The estimate was too small.
+    progress.done()
+    assert progress.words() == ["4 runs"]
 
 
 def test_runs_until_a_precision_are_expected_to_be_as_many_as_the_interval_says() -> None:
