@@ -41,6 +41,9 @@ _SHAPES = (
 )
 """The outlines of dots about their middle, as paths; the first is a circle."""
 
+_FILLED, _HOLLOW = "●■◆▲▼✚", "○□◇△▽✛"
+"""Letters that look like them, for the legend."""
+
 
 def figure(chart: Chart) -> Markup:
     """A chart with its heading, its legend and its notes."""
@@ -234,14 +237,9 @@ def _key(layer: Layer) -> Markup:
     """How a layer looks in the legend."""
     colour = _class(layer.colour)
     if isinstance(layer, Dots):
-        kind = f"{'dot hollow' if layer.hollow else 'dot'} {colour}"
-        shape = _SHAPES[layer.shape % len(_SHAPES)]
-        drawn = (
-            tag("path", class_=kind, d=f"M8 8{shape}")
-            if shape
-            else tag("circle", class_=kind, cx="8", cy="8", r="4.5")
-        )
-        return tag("svg", drawn, class_="key", viewBox="0 0 16 16", aria_hidden="true")
+        # A drawing of its own would be one more image to those who have the page read to them.
+        letter = (_HOLLOW if layer.hollow else _FILLED)[layer.shape % len(_SHAPES)]
+        return tag("span", letter, class_=f"key glyph {colour}", aria_hidden="true")
     return tag("span", class_=f"key {_shape(layer)} {colour}")
 
 

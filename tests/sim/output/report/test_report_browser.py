@@ -107,6 +107,7 @@ def check(page: Mapping[str, Any]) -> None:
 
 
 RUNS = {
+    "beside": ("simulations/two_pipelines.yaml", "--set", "rows=12"),
     "bands": ("text_to_sql", "--set", "rows=700"),
     "lanes": ("text_to_sql", "--set", "rows=12"),
     "refusals": ("reviews_rate_limited", "--set", "rows=60"),

@@ -120,17 +120,17 @@ def test_series_differ_by_the_shape_of_their_dots_and_the_legend_shows_it() -> N
     )
     chart = Chart("x", "", "", linear("", [2]), linear("", [2]), layers, says=("A.", "B."))
     tree = ElementTree.fromstring(str(figure(chart)))
-    keys = [item.find("svg") for item in tree.iter("li")]
-    for drawings in (keys, [tree.find("svg")]):
-        dots = [
-            one for svg in drawings if svg is not None for one in svg.iter() if one.get("class")
-        ]
-        kinds = [one for one in dots if "dot" in one.get("class", "").split()]
-        # A circle, and five outlines that differ.
-        shapes = [re.sub(r"^M[\d.]+ [\d.]+", "", one.get("d", "circle")) for one in kinds]
-        assert len(shapes) == len(set(shapes)) == len(COLOURS)
-        hollow = ["hollow" in one.get("class", "") for one in kinds]
-        assert hollow == [k == 2 for k in range(len(COLOURS))]
+    letters = [item.findtext("span") for item in tree.iter("li")]
+    assert letters == list("●■◇▲▼✚")
+    drawing = tree.find("svg")
+    assert drawing is not None
+    dots = [one for one in drawing.iter() if "dot" in one.get("class", "").split()]
+    # A circle, and five outlines that differ.
+    shapes = [re.sub(r"^M[\d.]+ [\d.]+", "", one.get("d", "circle")) for one in dots]
+    assert len(shapes) == len(set(shapes)) == len(COLOURS)
+    assert ["hollow" in one.get("class", "") for one in dots] == [
+        k == 2 for k in range(len(COLOURS))
+    ]
     said = [one.text for one in tree.iter("p")]
     assert said == ["A.", "B."]
 
