@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_architecture import tree_of
+
 SRC = Path(__file__).parents[1] / "src"
 
 ROOMS = (
@@ -93,7 +95,6 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
 ALIASES = {
@@ -123,7 +124,7 @@ def home_of(name: str) -> str | None:
 
 def imported(name: str) -> Iterator[tuple[str, int]]:
     """The modules of ours that a module imports at any depth, for types only as well; and where."""
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(tree_of(MODULES[name])):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if home := home_of(alias.name):
@@ -143,7 +144,7 @@ def constant_of(name: str, node: ast.expr) -> str:
     """The text that an expression is known to be: itself, or a constant of its module."""
     if isinstance(node, ast.Constant):
         return str(node.value)
-    for item in TREES[name].body:
+    for item in tree_of(MODULES[name]).body:
         if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == ast.unparse(node):
             return str(item.value.value) if isinstance(item.value, ast.Constant) else ""
     return ""
@@ -206,7 +207,11 @@ def test_rooms_of_the_simulator_import_only_rooms_listed_before_them(name: str) 
 @pytest.mark.parametrize("name", sorted(ALIASES))
 def test_an_older_place_is_a_table_of_names(name: str) -> None:
     assert not list(imported(name))
-    body = [item for item in TREES[name].body if not isinstance(item, ast.Import | ast.ImportFrom)]
+    body = [
+        item
+        for item in tree_of(MODULES[name]).body
+        if not isinstance(item, ast.Import | ast.ImportFrom)
+    ]
     what = [
         item.name if isinstance(item, ast.FunctionDef) else ast.unparse(item).partition(" = ")[0]
         for item in body[1:]
@@ -290,7 +295,7 @@ def may_read(module: str, node: ast.Attribute) -> bool:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_module_reads_the_private_state_of_another(name: str) -> None:
-    tree = TREES[name]
+    tree = tree_of(MODULES[name])
     own = own_names(tree)
     read = [
         f"{name}:{node.lineno}: {ast.unparse(node)}"
@@ -325,8 +330,8 @@ def test_states_are_told_apart_by_their_names() -> None:
     """`cellspec.state.codes` has the numbers; all others compare with its names."""
     bare = [
         f"{name}:{node.lineno}: {ast.unparse(node)}"
-        for name, tree in TREES.items()
-        for node in ast.walk(tree)
+        for name, path in MODULES.items()
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Compare)
         and isinstance(node.left, ast.Subscript)
         and ast.unparse(node.left.value).rpartition(".")[2].partition("[")[0]
@@ -341,7 +346,7 @@ def test_states_are_told_apart_by_their_names() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_class_is_longer_than_a_person_reads_at_a_time(name: str) -> None:
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(tree_of(MODULES[name])):
         if isinstance(node, ast.ClassDef):
             lines = (node.end_lineno or 0) - node.lineno + 1
             assert lines <= LARGEST_CLASS, f"{name}.{node.name}: {lines} lines"
@@ -350,8 +355,8 @@ def test_no_class_is_longer_than_a_person_reads_at_a_time(name: str) -> None:
 def classes() -> dict[str, ast.ClassDef]:
     return {
         node.name: node
-        for tree in TREES.values()
-        for node in ast.walk(tree)
+        for path in MODULES.values()
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ClassDef)
     }
 

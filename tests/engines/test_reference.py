@@ -133,6 +133,8 @@ BACKENDS: dict[str, Backend] = {
     "journal-tables": Tables(),
     "threads": ThreadBackend(),
 }
+# Those that `make test` tries on random workloads; `make test-long` tries the others.
+USUAL = ("asyncio", "column-first", "threads")
 FEW = settings().max_examples // 3
 EXAMPLES = dict.fromkeys(BACKENDS, FEW) | {"asyncio": 2 * FEW, "threads": 5}
 
@@ -303,7 +305,10 @@ def drawn(profile: str, capabilities: frozenset[str], example: int) -> Workload:
 
 
 @pytest.mark.parametrize("profile", [profile.name for profile in DRAWN])
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in USUAL else pytest.mark.long) for name in BACKENDS],
+)
 def test_no_engine_that_is_right_is_blamed_on_random_workloads(name: str, profile: str) -> None:
     backend = BACKENDS[name]
     for example in range(EXAMPLES[name]):

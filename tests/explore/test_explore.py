@@ -273,9 +273,19 @@ def test_the_states_with_a_stop_are_counted() -> None:
     ("graph", "rows", "faults"),
     [
         ("a b(a)", 2, Faults(stops=1, retries=1)),
-        ("a b(a)", 2, Faults(stops=2, drops=1)),
-        ("a v:barrier(a)", 2, Faults(stops=1, crashes=1, torn=True, versions=(1, 2))),
-        ("a v:barrier(a) b(a)", 1, Faults(stops=1, crashes=1, drops=1, versions=(2,))),
+        pytest.param("a b(a)", 2, Faults(stops=2, drops=1), marks=pytest.mark.long),
+        pytest.param(
+            "a v:barrier(a)",
+            2,
+            Faults(stops=1, crashes=1, torn=True, versions=(1, 2)),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "a v:barrier(a) b(a)",
+            1,
+            Faults(stops=1, crashes=1, drops=1, versions=(2,)),
+            marks=pytest.mark.long,
+        ),
         ("a v:batch(a) b(v)", 2, Faults(stops=1, workers=1, versions=(3,))),
     ],
     ids=str,
@@ -287,6 +297,7 @@ def test_relation_and_machine_agree_on_a_stop(graph: str, rows: int, faults: Fau
     assert check_equivalence(search) == (run.states, run.transitions)
 
 
+@pytest.mark.long
 @pytest.mark.clause("FAIL-08")
 def test_the_states_with_a_lost_result_are_counted() -> None:
     """3 columns × 2 rows, one loss, without a crash and with one."""
@@ -359,6 +370,7 @@ def test_claims_of_cells_leave_drops_out() -> None:
         Faults(crashes=1, drops=1, versions=(3,))
 
 
+@pytest.mark.long
 @pytest.mark.clause("CKPT-17")
 @pytest.mark.parametrize("versions", [(2,), (1, 2)])
 @pytest.mark.parametrize(

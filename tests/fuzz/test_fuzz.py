@@ -167,6 +167,7 @@ def test_the_same_seed_gives_the_same_account_however_many_processes_there_are()
     assert accounts[0] == accounts[1]
 
 
+@pytest.mark.long
 def test_a_search_stops_where_nothing_new_comes_up() -> None:
     size = Size(columns=(2, 3), rows=(3, 5), cells=15)
     done = search(options(plateau=15, methods=("latency",), size=size))

@@ -54,7 +54,7 @@ def settled(plan: Plan, admissions: tuple[Action, ...]) -> Pair:
     return pair
 
 
-@pytest.mark.parametrize("rows", [2, 3, 4])
+@pytest.mark.parametrize("rows", [2, 3, pytest.param(4, marks=pytest.mark.long)])
 @pytest.mark.parametrize("columns", SHAPES.values(), ids=list(SHAPES))
 def test_every_lawful_order_of_admissions_leads_to_the_end(
     columns: tuple[ColumnDescriptor, ...], rows: int
