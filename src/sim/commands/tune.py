@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import FINE, INCONCLUSIVE, put
@@ -121,6 +121,8 @@ def _tune(args: argparse.Namespace) -> int:
     file, sets = ScenarioFile(path), dict(map(override, args.overrides))
     more_workers = _more_workers(args, sets)
     fields, not_searched = _fields(args, file, own, sets, more_workers=more_workers)
+    if args.over:
+        _say_unreached(path, fields, lambda settings: file.load({**sets, **settings}), own)
     again = "nothing of a search is kept, and the same command begins again"
     sooner = "fewer values in --over, or a smaller --most, end sooner"
     with run_progress(go_on=f"{again}; {sooner}") as progress:
@@ -294,6 +296,21 @@ def _fields(
             near = did_you_mean(name, by_name) or f"; those that have are {', '.join(by_name)}"
             raise SpecError(f"--over: {name!r} has no usual values here{near}; or FIELD=V1,V2,…")
     return list(found.values()), []
+
+
+def _say_unreached(
+    path: str, fields: Sequence[Field], load: Callable[[Settings], Scenario], own: Scenario
+) -> None:
+    """Say of which values a run would remark that they have no effect, as of too few workers."""
+    from sim.scenario.remarks import remarks
+
+    said = set(remarks(own))
+    for field in fields:
+        for choice in field.choices:
+            for remark in remarks(load(choice.settings)):
+                if remark.startswith(field.name) and remark not in said:
+                    note(f"note: {path}: {remark}")
+                    said.add(remark)
 
 
 def _of_crashes(scenario: Scenario) -> list[str]:

@@ -219,6 +219,18 @@ def test_workers_go_up_with_a_limit_of_which_nothing_more_is_said(tmp_path: Path
     assert "winner: limits.resources.chat=3\n" in text
 
 
+def test_a_value_that_too_few_workers_keep_from_any_effect_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path)
+    options = ("--goal", "throughput", "--over", "limits.resources.chat=8,20,30", "--most", "2")
+    assert main(["tune", path, *options]) == 0
+    said = capsys.readouterr().err
+    for value in (20, 30):
+        assert f"limits.resources.chat: {value} is never reached with 8 workers\n" in said
+    assert "chat: 8 is" not in said
+
+
 def test_a_later_pass_keeps_what_an_earlier_one_gained(tmp_path: Path, out: Any) -> None:
     """Workers do not show in the few runs of a pass, and were chosen in more of them before."""
     path = write(
