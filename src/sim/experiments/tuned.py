@@ -37,6 +37,7 @@ from sim.scenario.scenario import Scenario
 
 __all__ = [
     "FRESH",
+    "FURTHER",
     "GOALS",
     "PASSES",
     "PRODUCT",
@@ -51,6 +52,9 @@ __all__ = [
 
 PRODUCT = 24
 """So many combinations are all tried; more are searched one field at a time."""
+
+FURTHER = 6
+"""How often a stage is made again with one number more of a field whose end was the best."""
 
 PASSES = 3
 """How often all fields are looked at, one after the other."""
@@ -285,7 +289,7 @@ class Tuning:
         together = combinations <= PRODUCT
         if together:
             fields = tuple(self._with_formulas(one, {}) for one in self.fields)
-            found, settled = self._stage(1, fields, (), {}), True
+            found, settled = self._compare(1, fields, (), {}), True
         else:
             found, settled = self._one_at_a_time()
         return self._ended(found, settled, one_at_a_time=not together)
@@ -304,7 +308,7 @@ class Tuning:
                     continue
                 surroundings[one.name], changed = around, True
                 field = self._with_formulas(one.having(chosen.get(one.name)), around)
-                found = self._stage(number, (field,), rest, self._merged(chosen.values()))
+                found = self._compare(number, (field,), rest, self._merged(chosen.values()))
                 if found is None:
                     return None, True
                 (chosen[one.name],) = found.choices
@@ -316,14 +320,13 @@ class Tuning:
             for one in self.fields
         )
 
-    def _stage(
-        self,
-        number: int,
-        fields: Sequence[Field],
-        rest: Sequence[Choice],
-        kept: Settings,
+    def _compare(
+        self, number: int, fields: Sequence[Field], rest: Sequence[Choice], kept: Settings
     ) -> Candidate | None:
         """Compare all combinations of some fields; the best one, None if none can be run.
+
+        Where the end of a ladder is shown to be better than what is next to it, all are compared
+        anew with one number more; runs are not made twice.
 
         Args:
             number: of the pass.
@@ -331,6 +334,36 @@ class Tuning:
             rest: the choices of the other fields.
             kept: the best settings so far: they stay unless others are better.
         """
+        found = self._stage(number, fields, rest, kept)
+        for _ in range(FURTHER):
+            more = fields if found is None else self._grown(fields, found)
+            if more == fields:
+                break
+            fields = more
+            self._stages.pop()
+            found = self._stage(number, fields, rest, kept)
+        return found
+
+    def _grown(self, fields: Sequence[Field], found: Candidate) -> Sequence[Field]:
+        """The fields, with one number more where the chosen one leads beyond its neighbour."""
+        stage, more = self._stages[-1], list(fields)
+        for place, one in enumerate(fields):
+            labels = [choice.label for choice in one.choices]
+            at = labels.index(found.choices[place].label)
+            near = one.choices[min(1, len(labels) - 1) if at == 0 else at - 1]
+            beside = (*found.choices[:place], near, *found.choices[place + 1 :])
+            is_shown = any(
+                candidate.choices == beside and standing.out is not None
+                for candidate, standing in zip(stage.candidates, stage.found.standings, strict=True)
+            )
+            if is_shown:
+                more[place] = one.grown(labels[at])
+        return more if more != list(fields) else fields
+
+    def _stage(
+        self, number: int, fields: Sequence[Field], rest: Sequence[Choice], kept: Settings
+    ) -> Candidate | None:
+        """One elimination of `_compare`."""
         candidates = tuple(self._combined(fields, rest))
         self.on_stage(number, fields, len(candidates))
         runs = _Runs([self._experiment(one.settings) for one in candidates])

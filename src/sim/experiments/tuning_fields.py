@@ -15,6 +15,9 @@ checkpoint interval      a quarter to four times, and the intervals of Young and
                          strike or a write stops the run
 =======================  ===========================================================================
 
+Where the first or last number of a field is shown to be the best, half or twice of it is tried too,
+and so on.
+
 A setting that changes the *result* is no candidate: `other_result` says which.
 """
 
@@ -113,12 +116,14 @@ class Field:
         choices: its values, in the order in which they are listed.
         ladder: of what numbers they are a choice; None if they are not.
         is_interval: whether the intervals of Young and Daly are to be among them.
+        may_grow: whether the ladder may go on where its end is the best.
     """
 
     name: str
     choices: tuple[Choice, ...]
     ladder: Ladder | None = None
     is_interval: bool = False
+    may_grow: bool = False
 
     def having(self, choice: Choice | None) -> Field:
         """The same field, with one more choice of its ladder if it is not among them."""
@@ -135,6 +140,15 @@ class Field:
         if value == labels[-1]:
             return "largest" if float(value) < self.ladder.most else ""
         return "" if self.ladder.whole and value == "1" else "smallest"
+
+    def grown(self, value: str) -> Field:
+        """The same field with twice its largest number, or half its smallest, if that is given."""
+        end = self.end(value)
+        if not self.may_grow or self.ladder is None or not end:
+            return self
+        given = [float(choice.label) for choice in self.choices]
+        more = min(2 * given[-1], self.ladder.most) if end == "largest" else given[0] / 2
+        return replace(self, choices=self.ladder.choices(self.name, [*given, more]))
 
     def with_formulas(self, found: Formulas | None) -> Field:
         """The same field, with the intervals of Young and Daly beside its own values."""
@@ -241,7 +255,7 @@ def default_fields(
 
 
 def _numbers(name: str, values: Iterable[float], ladder: Ladder) -> Field:
-    return Field(name, ladder.choices(name, values), ladder)
+    return Field(name, ladder.choices(name, values), ladder, may_grow=True)
 
 
 def _steps(own: float) -> list[float]:
@@ -296,8 +310,9 @@ def _resource(scenario: Scenario, name: str, notes: list[str], *, more_workers: 
     while step < top:
         values.append(step)
         step *= 2
-    # Without a word of what is served, more might be better: only the search ends there.
-    return _numbers(field, values, Ladder(own, math.inf if served is None else top))
+    # Without a word of what is served, more might be better.
+    most = math.inf if served is None and more_workers else top
+    return _numbers(field, values, Ladder(own, most))
 
 
 def _served(scenario: Scenario, name: str) -> int | None:

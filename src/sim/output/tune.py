@@ -178,7 +178,15 @@ def _verdict(stage: Stage, one: Standing) -> str:
         return f"best{unsure}"
     if one.against is None:
         return f"left{unsure}"
-    return f"not told apart: {_difference(one.against)}{unsure}"
+    return f"not told apart: {_difference(one.against)}{_few(stage, one)}{unsure}"
+
+
+def _few(stage: Stage, one: Standing) -> str:
+    """Why a candidate is left although its difference is shown."""
+    if one.against is None or not one.against.found.is_shown or stage.chosen is None:
+        return ""
+    chosen = stage.found.standings[stage.chosen]
+    return "; too few crashes came to put it out" if chosen.saw_few_crashes else ""
 
 
 def _out_words(stage: Stage, out: Out) -> str:
@@ -287,7 +295,7 @@ def _beside(tuned: Tuned) -> Iterator[tuple[str, str]]:
                 settings = _settings(candidate.settings) or f"the scenario {OWN}"
                 if tuned.one_at_a_time:
                     settings = f"{stage.fields[0].name}={printable(candidate.label)}"
-                yield settings, _difference(standing.against)
+                yield settings, f"{_difference(standing.against)}{_few(stage, standing)}"
 
 
 def _crashes(tuned: Tuned) -> Iterator[str]:

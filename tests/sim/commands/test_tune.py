@@ -208,6 +208,19 @@ def test_the_winner_is_run_again_with_seeds_that_chose_nothing(tmp_path: Path, o
     assert "  on 20 runs with seeds that chose nothing, 30 to 49\n" in text
 
 
+def test_a_search_goes_on_beyond_an_end_that_is_the_best(tmp_path: Path, out: Any) -> None:
+    path = write(tmp_path, endpoints={}, limits={"workers": 64, "resources": {"chat": 1}})
+    options = ("--goal", "throughput", "--over", "limits.resources.chat", "--format", "json")
+    found = json.loads(out(path, *options, "--no-check"))
+    (stage,) = found["stages"]
+    # To four times its own, and as far as twice is shown to be better: 24 rows, one call each.
+    tried = [one["candidate"] for one in stage["candidates"]]
+    assert tried[:5] == ["1", "2", "4", "8", "16"]
+    assert int(found["winner"]["settings"]["limits.resources.chat"]) >= 16
+    text = out(path, "--goal", "throughput", "--over", "limits.resources.chat=1,2,4")
+    assert "winner: limits.resources.chat=4\n" in text
+
+
 def test_workers_go_up_with_a_limit_of_which_nothing_more_is_said(tmp_path: Path, out: Any) -> None:
     path = write(tmp_path, limits={"workers": 3, "resources": {"chat": 2}})
     text = out(path, "--goal", "throughput", "--over", "limits.resources.chat")
@@ -247,13 +260,13 @@ def test_a_later_pass_keeps_what_an_earlier_one_gained(tmp_path: Path, out: Any)
             "restart_delay_s": 60,
         },
     )
-    options = ("--goal", "first-rows", "--most", "60", "--format", "json", "--no-check")
+    options = ("--goal", "first-rows", "--most", "40", "--format", "json", "--no-check")
     found = json.loads(out(path, *options))
     tried = [
         (one["settings"], one["figure"]["mean"])
         for stage in found["stages"]
         for one in stage["candidates"]
-        if one["figure"]["runs"] == 60
+        if one["figure"]["runs"] == 40
     ]
     winner = found["winner"]["settings"]
     (mean,) = {mean for settings, mean in tried if settings == winner}

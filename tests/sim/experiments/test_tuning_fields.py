@@ -89,6 +89,21 @@ def test_no_more_is_tried_than_there_are_workers_where_these_are_given() -> None
     assert notes[0].startswith("limits.resources.nvidia-text: no more than the 20 workers")
 
 
+def test_a_ladder_goes_on_at_its_end() -> None:
+    (field,) = (one for one in default_fields(load("text_to_sql"))[0] if one.name == "batch_size")
+    assert labels(field.grown("400")) == ["25", "50", "(100)", "200", "400", "800"]
+    assert labels(field.grown("25")) == ["12", "25", "50", "(100)", "200", "400"]
+    assert field.grown("50") == field
+    # No more than the rows, or than the endpoint serves; nothing beyond values that were given.
+    small = load("text_to_sql", rows="500")
+    (field,) = (one for one in default_fields(small)[0] if one.name == "batch_size")
+    assert labels(field.grown("400"))[-1] == "500"
+    calls = default_fields(load("text_to_sql"))[0][0]
+    assert calls.grown("64") == calls
+    found = given("checkpoint.every_rows", "25,100")
+    assert found.grown("25") == found
+
+
 def test_a_value_that_was_chosen_stays_a_choice() -> None:
     found = given("checkpoint.every_rows", "25,100")
     chosen = Choice("50", {"checkpoint.every_rows": "50"})
