@@ -131,7 +131,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _show_points(args, sweep, manifest)
     folder = SweepFolder(args.out)
-    folder.begin(manifest, sweep.points)
+    part = Shard(*args.shard)
+    folder.begin(manifest, sweep.points, part.name())
     start = time.perf_counter()
     with run_progress(go_on=f"they are kept; to go on: {_again(args)}") as progress:
 
@@ -141,7 +142,7 @@ def _run(args: argparse.Namespace) -> int:
         make_missing(
             sweep,
             folder,
-            shard=Shard(*args.shard),
+            shard=part,
             jobs=args.jobs,
             cluster=args.backend,
             checked=args.checked,

@@ -35,7 +35,7 @@ def merge(sources: Sequence[SweepFolder], target: SweepFolder) -> int:
                 f"{other.path}: holds another sweep than {first.path}; folders that are merged "
                 "come from one sweep file, one scenario and one version of cellspec"
             )
-    target.begin(manifest, points)
+    target.begin(manifest, points, MERGED)
     added = 0
     with target.adding(MERGED) as add:
         there = target.runs()

@@ -41,7 +41,7 @@ from cellspec.files import (
     write_files,
 )
 from sim.experiments.sweep.derived import DERIVED
-from sim.experiments.sweep.plan import Run
+from sim.experiments.sweep.plan import WHOLE, Run
 from sim.experiments.sweep.points import Point, Sweep, fields_of
 from sim.experiments.sweep.spec import SweepSpec, canonical
 
@@ -106,14 +106,21 @@ class SweepFolder:
 
     # Whose runs these are
 
-    def begin(self, manifest: Mapping[str, Any], points: Sequence[Point]) -> None:
+    def begin(
+        self, manifest: Mapping[str, Any], points: Sequence[Point], shard: str = WHOLE.name()
+    ) -> None:
         """Write down the sweep, or find that the folder is its own.
 
         Points and replications may be added and taken away: the runs that are there stay.
 
+        Args:
+            manifest, points: of the sweep.
+            shard: the stem of the file that is about to be added to. If another process adds to it,
+                nothing is changed under its feet.
+
         Raises:
-            SpecError: the folder holds something else, or cannot be written to; one line that says
-                what to do.
+            SpecError: the folder holds something else, cannot be written to, or another process
+                adds to the shard; one line that says what to do.
         """
         check_folder(self.path)
         with self._alone():
@@ -125,6 +132,8 @@ class SweepFolder:
                     )
             else:
                 self.check(manifest, points)
+                with self.adding(shard):
+                    pass
                 kept = self.manifest()
                 if sweep_words(kept) == sweep_words(manifest):
                     manifest = kept

@@ -63,6 +63,16 @@ def test_one_process_at_a_time_adds_to_a_shard(folder: SweepFolder) -> None:
     assert set(folder.runs()) == {"a", "b"}
 
 
+def test_who_is_refused_changes_nothing(folder: SweepFolder, tmp_path: Path) -> None:
+    before = folder.manifest()
+    with folder.adding("1-of-1"):
+        with pytest.raises(SpecError, match=r"another process adds to it"):
+            again(folder, tmp_path, grid=GRID, replications=9)
+        assert folder.manifest() == before
+    again(folder, tmp_path, grid=GRID, replications=9)
+    assert folder.manifest() != before
+
+
 def test_a_run_that_was_made_twice_must_be_the_same(folder: SweepFolder) -> None:
     add(folder, ("a", 0))
     add(folder, ("a", 0), shard="1-of-2", run=Run({"makespan_s": 2.0}))
