@@ -68,7 +68,7 @@ def on_cluster(
             yield result
     finally:
         for task in under_way:
-            link.cancel(task)
+            link.give_up(task)
 
 
 class _Link(ABC):
@@ -95,8 +95,8 @@ class _Link(ABC):
         """The result of a task, or the exception that its function raised."""
 
     @abstractmethod
-    def cancel(self, task: Any) -> None:
-        """Give up a task."""
+    def give_up(self, task: Any) -> None:
+        """Say that a task is not wanted any more; it may run to its end all the same."""
 
 
 class _Dask(_Link):
@@ -144,7 +144,7 @@ class _Dask(_Link):
         except lost as error:
             raise _lost("Dask", error) from None
 
-    def cancel(self, task: Any) -> None:
+    def give_up(self, task: Any) -> None:
         task.cancel()
 
 
@@ -194,8 +194,11 @@ class _Ray(_Link):
         except self._ray.exceptions.RayError as error:
             raise _lost("Ray", error) from None
 
-    def cancel(self, task: Any) -> None:
-        self._ray.cancel(task)
+    def give_up(self, task: Any) -> None:
+        """Do nothing: to cancel a task that is just ending aborts this process, in Ray's own code.
+
+        The few that are under way end by themselves, or with this process.
+        """
 
 
 def _lost(cluster: str, error: Exception) -> SpecError:
