@@ -72,6 +72,8 @@ class EndpointRecord:
         self.sent = self.refused = 0
         # Of each call at the endpoint whether it was sent, or is inside; by column, rows and scope.
         self._calls: dict[tuple[str, Any, Any], str] = {}
+        # Those of them that make several rows, so that the end of a row need not look at all.
+        self._ranges: dict[tuple[str, Any, Any], None] = {}
 
     def step(self, key: tuple[str, Any, Any], step: RequestStep, t_s: float) -> None:
         """A call comes a step further."""
@@ -79,6 +81,8 @@ class EndpointRecord:
         if kind == "sent":
             self.sent += 1
             self._calls[key] = "sent"
+            if not isinstance(key[1], int | None):
+                self._ranges[key] = None
         elif kind in ("queued", "serving") and before == "sent":
             self._calls[key] = "inside"
             self.inside.add(t_s, 1)
@@ -86,6 +90,7 @@ class EndpointRecord:
             self.refused += 1
             self.refusals.count(t_s)
             del self._calls[key]
+            self._ranges.pop(key, None)
         elif kind in ("lost", "answered"):
             self.over(key, t_s)
         if step.limit is not None and self.limit is not None:
@@ -93,21 +98,22 @@ class EndpointRecord:
 
     def over(self, key: tuple[str, Any, Any], t_s: float) -> None:
         """A call leaves the endpoint, if it is there."""
+        self._ranges.pop(key, None)
         if self._calls.pop(key, None) == "inside":
             self.inside.add(t_s, -1)
 
     def begin(self, t_s: float) -> None:
         """The process begins anew: nothing is out, and the client has forgotten what it learnt."""
         self._calls.clear()
+        self._ranges.clear()
         self.inside.set(t_s, 0)
         if self.limit is not None and self.first_limit is not None:
             self.limit.set(t_s, self.first_limit)
 
     def range_with(self, column: str, row: int) -> tuple[str, Any, Any] | None:
         """The call of a range that holds a row of a column; None if there is none."""
-        for key in self._calls:
-            rows = key[1]
-            if key[0] == column and not isinstance(rows, int | None) and rows[0] <= row < rows[1]:
+        for key in self._ranges:
+            if key[0] == column and key[1][0] <= row < key[1][1]:
                 return key
         return None
 
