@@ -112,7 +112,10 @@ def _calibrate(args: argparse.Namespace) -> int:
         pipeline, folder = load(file, {}, prog="cellspec calibrate"), Path(file).parent
     name = Path(args.record).name
     made = calibrate(record, name, pipeline)
-    others = {path: read_trace(path) for path in args.against}
+    others = {path: read_trace(path) for path in args.against if path != args.record}
+    names = {path: Path(path).name for path in (args.record, *others)}
+    if len(set(names.values())) < len(names):
+        names = {path: path for path in names}
     predictions: dict[str, Any] = {}
     text = None
     if why := _no_scenario(made, args.pipeline):
@@ -127,7 +130,7 @@ def _calibrate(args: argparse.Namespace) -> int:
         with run_progress(2 * args.replications * (1 + len(others))) as progress:
             for path, other in {args.record: None, **others}.items():
                 found = predict(made, folder, against=other, on_run=progress.done, **runs)
-                predictions[Path(path).name] = sized(made, other), found
+                predictions[names[path]] = sized(made, other), found
     put(render(made, name, predictions, args.format))
     if text is not None:
         target = path_of(args.out)

@@ -13,7 +13,7 @@ from cellspec.errors import SpecError
 from cellspec.text import counted, listed_names, quoted
 from sim.experiments.calibration.dispatch import Dispatch, dispatch_of
 from sim.experiments.calibration.failing import Failing, backoff_of, failing_of
-from sim.experiments.calibration.fits import Fit, fit
+from sim.experiments.calibration.fits import FEWEST, Fit, fit
 from sim.experiments.calibration.overhead import Overhead, overhead_of
 from sim.experiments.calibration.record import Call, Record
 from sim.experiments.calibration.warmth import WarmUp, warm_ups
@@ -308,6 +308,14 @@ def _column(data: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _remarks(made: Calibration) -> list[str]:
     found = []
     record, over = made.record, made.overhead
+    few = [
+        f"{one.column!r} ({count})" for one in made.columns if (count := _calls_of(one)) < FEWEST
+    ]
+    if few:
+        found.append(
+            f"fewer than {FEWEST} calls of {', '.join(few)} say little of how long others take: "
+            "the intervals below are too narrow for them"
+        )
     if made.failing and not backoff_of(record.calls):
         found.append(
             "how long a failed call waits for its next try is not recorded: the scenario lets it "
@@ -339,6 +347,12 @@ def _remarks(made: Calibration) -> list[str]:
             f"others, for {over.long_s:.3g} s in all; the trace does not show for what"
         )
     return found
+
+
+def _calls_of(one: ColumnFit) -> int:
+    """How many calls a column's fit is from."""
+    fits = (one.seconds, *(one.tokens or ()))
+    return min(found.calls for found in fits if found is not None)
 
 
 def _tidy(value: float) -> float:

@@ -115,3 +115,24 @@ def test_a_pipeline_of_datadesigner_or_tokens_has_other_fits_in_the_interval(
     assert main(["calibrate", *arguments, "--format", "json"]) == FINE
     data = json.loads(capsys.readouterr().out)
     assert data["scenario"]["columns"][0]["latency"]["output_tokens"]["model"] != "constant"
+
+
+def test_records_of_one_name_are_told_apart_by_their_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / Path(RECORD).name
+    other.write_bytes(path_of(150, 16).read_bytes())
+    arguments = [RECORD, "--against", str(other), "--against", RECORD, "--replications", "1"]
+    assert main(["calibrate", *arguments, "--format", "json"]) == FINE
+    found = json.loads(capsys.readouterr().out)["predictions"]
+    assert [one["record"] for one in found] == [RECORD, str(other)]
+    assert [one["limits"]["resources"]["model"] for one in found] == [8, 16]
+
+
+def test_few_calls_are_said_to_make_intervals_too_narrow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "few.csv"
+    path.write_text("seconds,column\n" + "1.5,a\n" * 3 + "2.5,b\n" * 8)
+    assert main(["calibrate", str(path), "--replications", "1"]) == FINE
+    assert "fewer than 8 calls of 'a' (3) say little" in capsys.readouterr().out
