@@ -316,7 +316,8 @@ def _remarks(made: Calibration) -> list[str]:
             f"fewer than {FEWEST} calls of {', '.join(few)} say little of how long others take: "
             "the intervals below are too narrow for them"
         )
-    if made.failing and not backoff_of(record.calls):
+    backoff = (made.scenario.get("failures") or {}).get("backoff") or {}
+    if made.failing and not backoff_of(record.calls) and not backoff.get("first_s", 0.0):
         found.append(
             "how long a failed call waits for its next try is not recorded: the scenario lets it "
             "wait for nothing; say it under failures.backoff"
@@ -351,7 +352,7 @@ def _remarks(made: Calibration) -> list[str]:
 
 def _calls_of(one: ColumnFit) -> int:
     """How many calls a column's fit is from."""
-    fits = (one.seconds, *(one.tokens or ()))
+    fits: list[Fit | None] = [one.seconds, *(one.tokens or ())]
     return min(found.calls for found in fits if found is not None)
 
 

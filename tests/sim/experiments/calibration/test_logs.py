@@ -114,6 +114,12 @@ def test_a_pipeline_gets_its_latencies_from_a_log_and_its_makespan_is_predicted(
     makespan = figures["makespan_s"]
     assert makespan.holds
     assert scenario_of(made.scenario, FOLDER).failures is not None
+    # How long failed calls wait is not in a log, but may be in the scenario.
+    assert any("failures.backoff" in text for text in made.remarks)
+    told = PIPELINE | {"failures": {"backoff": {"first_s": 2.0}}}
+    again = calibrate(found, "x", Scenario.model_validate(told))
+    assert again.scenario["failures"]["backoff"]["first_s"] == 2.0
+    assert not any("failures.backoff" in text for text in again.remarks)
 
 
 def test_answers_from_a_cache_are_left_out(tmp_path: Path) -> None:
