@@ -26,7 +26,7 @@ from sim.output.report.charts import (
     Marks,
     Spans,
 )
-from sim.output.report.scale import Axis
+from sim.output.report.scale import Axis, shortened
 
 __all__ = ["FORMATS", "check_plots", "plots"]
 
@@ -139,7 +139,7 @@ def _scale(axes: Any, axis: Axis, name: str) -> None:
     if axis.is_log:
         getattr(axes, f"set_{name}scale")("log")
     getattr(axes, f"set_{name}lim")(axis.low, axis.high)
-    places, words = [at for at, _ in axis.ticks], [word for _, word in axis.ticks]
+    places, words = [at for at, _ in axis.ticks], [shortened(word) for _, word in axis.ticks]
     getattr(axes, f"set_{name}ticks")(places, words)
     getattr(axes, f"set_{name}ticks")([], minor=True)
     getattr(axes, f"set_{name}label")(axis.label)

@@ -23,6 +23,7 @@ __all__ = [
     "number",
     "of_values",
     "over_time",
+    "shortened",
 ]
 
 ROOM = 52
@@ -36,6 +37,9 @@ _PARTS = 5
 
 _GAP = 2
 """The space between two labels, in characters."""
+
+_LONGEST_WORD = 20
+"""Letters of a word beside a tick."""
 
 _HOUR_S, _DAY_S = 3_600.0, 86_400.0
 
@@ -73,6 +77,11 @@ def number(value: float, step: float | None = None) -> str:
         text = f"{rounded:,.{digits}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
     return f"{value:,.{_decimals(step)}f}"
+
+
+def shortened(word: str) -> str:
+    """A word beside a tick, cut short where it would leave the chart no room."""
+    return word if len(word) <= _LONGEST_WORD else f"{word[: _LONGEST_WORD - 1]}…"
 
 
 def measured(value: float, half_width: float | None) -> str:

@@ -22,6 +22,7 @@ from sim.output.report.charts import (
     Marks,
     Spans,
 )
+from sim.output.report.scale import shortened
 
 __all__ = ["figure", "svg"]
 
@@ -29,7 +30,6 @@ WIDTH = 640
 _RIGHT, _TOP, _BOTTOM = 30, 36, 58
 _LETTER = 10.6
 """The width of a letter at the size that a phone shows."""
-_LONGEST_WORD = 20
 
 _SHAPES = (
     "",
@@ -85,7 +85,7 @@ class _Frame:
 
     def __init__(self, chart: Chart) -> None:
         self._chart = chart
-        longest = max((len(_short(word)) for _, word in chart.y.ticks), default=1)
+        longest = max((len(shortened(word)) for _, word in chart.y.ticks), default=1)
         self.left = max(34.0, longest * _LETTER + 12)
         # Half of the last label stands beyond its tick.
         last = max((len(word) for _, word in chart.x.ticks), default=0)
@@ -214,7 +214,7 @@ def _shown(name: str, kind: str, path: str) -> Markup:
 
 def _text(x: float, y: float, words: str, anchor: str, kind: str) -> Markup:
     """A text; one that is cut short says all of it under the pointer."""
-    short = _short(words) if kind == "tick" else words
+    short = shortened(words) if kind == "tick" else words
     whole = None if short == words else tag("title", words)
     return tag("text", short, whole, x=_n(x), y=_n(y), text_anchor=anchor, class_=kind)
 
@@ -223,10 +223,6 @@ def _n(value: float) -> str:
     """A place in the drawing, to a tenth of a unit."""
     text = f"{value:.1f}"
     return text.removesuffix(".0") if text != "-0.0" else "0"
-
-
-def _short(word: str) -> str:
-    return word if len(word) <= _LONGEST_WORD else f"{word[: _LONGEST_WORD - 1]}…"
 
 
 def _class(colour: Colour) -> str:

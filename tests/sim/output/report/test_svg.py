@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import warnings
 from importlib.resources import files
 from xml.etree import ElementTree
 
@@ -23,6 +24,7 @@ from sim.output.report.charts import (
     Spans,
     colour_of,
 )
+from sim.output.report.plots import plots
 from sim.output.report.scale import lanes, linear
 from sim.output.report.svg import figure, svg
 
@@ -133,6 +135,25 @@ def test_series_differ_by_the_shape_of_their_dots_and_the_legend_shows_it() -> N
     ]
     said = [one.text for one in tree.iter("p")]
     assert said == ["A.", "B."]
+
+
+def test_long_names_leave_a_drawn_file_room() -> None:
+    long = "a name of very many letters, " * 8
+    chart = Chart(
+        "long",
+        long,
+        "",
+        linear(long[:60], [4]),
+        lanes([long, "b"]),
+        (Spans(((0, 0, 4),), long, 0),),
+        says=(long,),
+        down=True,
+        height=150,
+    )
+    with warnings.catch_warnings():
+        # matplotlib warns where a figure has no room left.
+        warnings.simplefilter("error")
+        assert set(plots([chart], "png")) == {"long.png"}
 
 
 def test_a_name_stands_in_the_legend_once() -> None:
