@@ -12,8 +12,8 @@ from sim.experiments.sweep.derived import PointRuns, of_point
 from sim.experiments.sweep.plan import LadderEnd
 from sim.experiments.sweep.points import value_words
 from sim.experiments.sweep.spec import SweepSpec
-from sim.output.result_table import decimals, integers, printable, table
-from sim.output.uncertain import percent
+from sim.output.result_table import integers, printable, table
+from sim.output.uncertain import known, percent
 from sim.result_fields import csv_text
 
 __all__ = ["render_points", "render_sweep"]
@@ -100,13 +100,14 @@ def _table(
     wanted = sum(one.wanted for one in points)
     runs = counted(made, "run") if made == wanted else f"{made:,} of {counted(wanted, 'run')}"
     title = f"{printable(name)}: {counted(len(points), 'point')}, {runs}"
+    shown = [_known(one) for one in means]
     lines = table(
         [
             *_point_columns(points, spec.fields),
             ("runs", [_runs(one) for one in points]),
-            (printable(figure), decimals([None if one is None else one.mean for one in means])),
-            ("± (95 %)", decimals([None if one is None else one.half_width for one in means])),
-            ("sd", decimals([None if one is None else one.sd for one in means])),
+            (printable(figure), [mean for mean, _, _ in shown]),
+            ("± (95 %)", [half_width for _, half_width, _ in shown]),
+            ("sd", [sd for _, _, sd in shown]),
             ("", _notes(points, spec)),
         ],
         words=1 + len(spec.fields),
@@ -130,6 +131,13 @@ def _point_columns(
             (printable(name), [printable(value_words(p.point.fields[name])) for p in points])
         )
     return columns
+
+
+def _known(mean: Mean | None) -> list[str]:
+    """Mean, half-width and deviation of a point, with the digits that are known."""
+    if mean is None:
+        return ["–"] * 3
+    return known([mean.mean, mean.half_width, mean.sd], mean.half_width)
 
 
 def _runs(one: PointRuns) -> str:
