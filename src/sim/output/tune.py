@@ -418,6 +418,7 @@ def _stage_data(stage: Stage) -> dict[str, Any]:
         "looks": list(found.sizes),
         "ended": found.ended,
         "chosen": stage.chosen,
+        "held_against": _against_data(found.held),
         "candidates": [
             _candidate_data(stage.candidates[one.place], one) for one in found.standings
         ],

@@ -268,6 +268,9 @@ def test_a_later_pass_keeps_what_an_earlier_one_gained(tmp_path: Path, out: Any)
         for one in stage["candidates"]
         if one["figure"]["runs"] == 40
     ]
+    held = [stage["held_against"] for stage in found["stages"] if stage["held_against"]]
+    assert held
+    assert all(one["difference"] >= 0 for one in held)
     winner = found["winner"]["settings"]
     (mean,) = {mean for settings, mean in tried if settings == winner}
     assert mean == min(mean for _, mean in tried)
