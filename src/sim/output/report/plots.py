@@ -162,8 +162,11 @@ def _layer(axes: Any, layer: Layer) -> None:
     elif isinstance(layer, Dots):
         _dots(axes, layer, colour)
     elif isinstance(layer, Spans):
+        lanes: dict[int, list[tuple[float, float]]] = {}
         for lane, start, stop in layer.items:
-            axes.broken_barh([(start, stop - start)], (lane + 0.14, 0.72), color=colour, label=name)
+            lanes.setdefault(lane, []).append((start, stop - start))
+        for lane, bars in lanes.items():
+            axes.broken_barh(bars, (lane + 0.14, 0.72), label=name, **_bar(layer.colour))
         for (lane, _, stop), word in zip(layer.items, layer.words, strict=False):
             axes.annotate(word, (stop, lane + 0.5), (3, 0), "data", "offset points", va="center")
     elif isinstance(layer, Marks):
@@ -173,6 +176,12 @@ def _layer(axes: Any, layer: Layer) -> None:
     else:
         assert isinstance(layer, Level)
         axes.axhline(layer.value, color=colour, label=name, linestyle="--", linewidth=1.1)
+
+
+def _bar(colour: Colour) -> dict[str, str]:
+    """How a bar looks: what is lost is an outline, and not told by its colour alone."""
+    inside = "white" if colour == "crash" else _colour(colour)
+    return {"facecolor": inside, "edgecolor": _colour(colour)}
 
 
 def _dots(axes: Any, layer: Dots, colour: str) -> None:
