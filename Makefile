@@ -101,7 +101,7 @@ restores: $(READY)
 
 # The report's pages in a real browser; needs Chromium (Debian package chromium).
 test-browser: $(READY)
-	$(BIN)/python -m pytest -q -m chromium
+	$(BIN)/python -m pytest -q -m chromium tests/conformance/report tests/releases tests/sim/output
 
 # The Murphi model against the explorer; needs rumur and gcc (Debian packages).
 test-model: $(READY)

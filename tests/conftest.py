@@ -107,6 +107,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 # What takes long, and is run by a command of its own.
 OWN_COMMANDS = {
+    "chromium": "make test-browser",
     "long": "make test-long",
     "pages": "make test-pages",
     "rumur": "make test-model",

@@ -122,7 +122,7 @@ NOT_RUN = {
     "make validation": "it writes pages; tests/theory compares them",
     "make experiments": "it takes minutes; tests/barriers repeats some of its runs",
     "make coverage": MINUTES,
-    "make test-browser": "`make test` runs these tests where Chromium is installed",
+    "make test-browser": IN_CI,
     "make test-clusters": IN_CI,
     "make test-datadesigner": IN_CI,
     "make test-long": IN_CI,
