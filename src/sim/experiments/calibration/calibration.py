@@ -317,7 +317,7 @@ def _remarks(made: Calibration) -> list[str]:
             "the intervals below are too narrow for them"
         )
     backoff = (made.scenario.get("failures") or {}).get("backoff") or {}
-    if made.failing and not backoff_of(record.calls) and not backoff.get("first_s", 0.0):
+    if made.failing and not backoff_of(record.calls) and not backoff.get("first_s", 1.0):
         found.append(
             "how long a failed call waits for its next try is not recorded: the scenario lets it "
             "wait for nothing; say it under failures.backoff"
