@@ -118,7 +118,7 @@ class Difference:
     @property
     def relative(self) -> float | None:
         """The difference as a share of A's mean; None if that is 0."""
-        return None if self.a.mean == 0 else self.difference.mean / abs(self.a.mean)
+        return None if self.a.mean == 0 else tidy(self.difference.mean / abs(self.a.mean))
 
 
 def mean_of(values: Sequence[float], level: float = LEVEL) -> Mean:
