@@ -214,7 +214,7 @@ def test_the_figures_are_worked_out_with_the_standard_library_alone(name: str) -
 
 
 def test_the_printed_figures_are_those_that_the_trace_tells() -> None:
-    text, right = report(compare(range(100)))
+    text, right = report(compare(range(240)))
     assert right, text
 
 
