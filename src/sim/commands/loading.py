@@ -77,11 +77,14 @@ def add_crash_at(parser: Any, text: str) -> None:
     )
 
 
-def refuse_seed(sets: Mapping[str, Sequence[str]]) -> None:
+def refuse_seed(
+    sets: Mapping[str, Sequence[str]], first: str = "; --seed N says which the first one is"
+) -> None:
     """Refuse a seed among the changes of a scenario that is run with many.
 
     Args:
         sets: by option its texts, as `load` takes them.
+        first: what else the error says: how the first seed is chosen.
 
     Raises:
         SpecError: one of them is a seed.
@@ -91,8 +94,8 @@ def refuse_seed(sets: Mapping[str, Sequence[str]]) -> None:
     for option, texts in sets.items():
         if any(text.partition("=")[0].strip() == "seed" for text in texts):
             raise SpecError(
-                f"{option} seed: it would change nothing, for the runs have the seeds 0, 1, 2, …; "
-                "--seed N says which the first one is"
+                f"{option} seed: it would change nothing, for the runs have the seeds 0, 1, 2, …"
+                f"{first}"
             )
 
 

@@ -16,11 +16,12 @@ from sim.commands.progress import run_progress
 from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from sim.commands.progress import RunProgress
     from sim.experiments.sweep.derived import PointRuns
-    from sim.experiments.sweep.plan import Runs
+    from sim.experiments.sweep.plan import Run, Runs
     from sim.experiments.sweep.points import Point, Sweep
     from sim.experiments.sweep.spec import SweepSpec
     from sim.experiments.sweep.store import SweepFolder
@@ -149,10 +150,37 @@ def _run(args: argparse.Namespace) -> int:
             figures=[] if args.figure is None else [("--figure", args.figure)],
             on_run=progress.done,
             on_round=expect,
+            on_point=_watching(progress, args.figure or _default_figure(sweep.spec)),
         )
     if progress.made:
         say_cost("runs", progress.made, time.perf_counter() - start)
     return _finish(args, folder, str(args.sweep))
+
+
+def _watching(progress: RunProgress, figure: str) -> Callable[[str, Mapping[int, Run]], None]:
+    """What is done when a point has a run more: the widest interval of all points is shown."""
+    from sim.experiments.intervals import mean_of
+    from sim.experiments.sweep.plan import values_of
+    from sim.output.uncertain import significant
+
+    changed: dict[str, Mapping[int, Run]] = {}
+    widths: dict[str, float] = {}
+
+    def on_point(digest: str, runs: Mapping[int, Run]) -> None:
+        changed[digest] = runs
+        if not progress.is_due:
+            return
+        for one, there in changed.items():
+            values = values_of(there, max(there) + 1, figure)
+            width = mean_of(values).relative if values else None
+            if width is not None:
+                widths[one] = width
+        changed.clear()
+        if widths:
+            widest = significant(100 * max(widths.values()), 2)
+            progress.say(f"{figure} ± {widest} %{' at the widest' * (len(widths) > 1)}")
+
+    return on_point
 
 
 def _file(given: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import FINE, INCONCLUSIVE, put
 from sim.arguments import add_format, count, override, share
-from sim.commands.loading import add_scenario, load, say_remarks, scenario_file
+from sim.commands.loading import add_scenario, load, refuse_seed, say_remarks, scenario_file
 from sim.commands.options import add_where
 from sim.terminal import note
 
@@ -109,6 +109,7 @@ def _tune(args: argparse.Namespace) -> int:
 
     given = args.scenario
     path = scenario_file(given)
+    refuse_seed({"--set": args.overrides}, first="")
     own = load(path, {"--set": args.overrides}, prog=args.prog)
     goal = GOALS[args.goal]
     limits = [_limit(text) for text in args.within]

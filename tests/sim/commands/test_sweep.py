@@ -22,6 +22,7 @@ import pytest
 
 from cellspec.errors import SpecError, Violation
 from sim.cli import main
+from sim.commands.progress import RunProgress
 from sim.experiments.replication import Replication, Task, replicate
 from sim.experiments.sweep.points import load_sweep
 from sim.experiments.sweep.runner import make_missing
@@ -68,6 +69,30 @@ def test_a_sweep_makes_what_is_missing_and_no_more(tmp_path: Path, run: Run) -> 
     write_sweep(tmp_path, grid=GRID | {"limits.resources.chat": [1, 2, 4, 8]}, replications=4)
     assert run(path, "--out", out)[0] == 0
     assert lines_of(out) == 32
+
+
+def test_a_terminal_shows_the_widest_interval_of_all_points(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(RunProgress, "is_due", property(lambda _self: True))
+    monkeypatch.setattr(RunProgress, "say", lambda _self, text: said.append(text))
+    path, out = write_sweep(tmp_path), tmp_path / "out"
+    run(path, "--out", out, "--figure", "first_row_s")
+    summary = list(csv.DictReader((out / "summary.csv").open(encoding="utf-8")))
+    mine = [line for line in summary if line["figure"] == "first_row_s"]
+    widest = max(float(line["half_width"]) / float(line["mean"]) for line in mine)
+    match = re.fullmatch(r"first_row_s ± ([\d.]+) % at the widest", said[-1])
+    assert match is not None
+    assert float(match[1]) == pytest.approx(100 * widest, rel=0.05)
+    # A sweep that goes on knows the runs of before.
+    (one,) = (out / "runs").glob("*.jsonl")
+    one.write_bytes(b"".join(one.read_bytes().splitlines(keepends=True)[:-1]))
+    last = said[-1]
+    said.clear()
+    run(path, "--out", out, "--figure", "first_row_s")
+    assert said[-1] == last
+    assert 1 < len(said) <= len(mine) + 1
 
 
 def test_points_whose_scope_changes_the_result_are_said(tmp_path: Path, run: Run) -> None:

@@ -397,6 +397,7 @@ GIVEN = ("--goal", "throughput")
         ((*GIVEN, "--allow-batch-scope", "answer"), "'answer' is no barrier that reads the data"),
         ((*GIVEN, "--precision", "2"), "expected a share above 0 and below 1"),
         ((*GIVEN, "--set", "policy"), "--set: expected FIELD=VALUE"),
+        ((*GIVEN, "--set", "seed=4"), "--set seed: it would change nothing"),
         (("--goal", "speed"), "invalid choice"),
         ((), "--goal"),
     ],

@@ -7,7 +7,7 @@ this process adds runs to the folder, one as soon as it is there.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cellspec.errors import SpecError, Violation
 from cellspec.parallel import in_parallel
@@ -31,6 +31,7 @@ def make_missing(
     figures: Sequence[tuple[str, str]] = (),
     on_run: Callable[[int], object] = lambda _known: None,
     on_round: Callable[[int], object] = lambda _known: None,
+    on_point: Callable[[str, Mapping[int, Run]], object] = lambda _digest, _runs: None,
 ) -> None:
     """Make the runs of a sweep that its folder lacks.
 
@@ -45,6 +46,8 @@ def make_missing(
         on_run: called after each run, with the number of runs that this call makes as far as is
             known: a precision or a ladder may ask for more.
         on_round: called with that number before runs are made, and each time when it has grown.
+        on_point: called with the digest of a point and its runs by seed: before the first run if
+            the folder has some, and after each.
 
     Raises:
         MissingExtraError: an interval is asked for without scipy, or several jobs without joblib.
@@ -57,6 +60,8 @@ def make_missing(
         runs = folder.runs()
         good = (run for those in runs.values() for run in those.values() if run.error is None)
         _check_figures(asked, next(good, None))
+        for digest, there in runs.items():
+            on_point(digest, there)
         done = 0
         while wanted := missing(sweep.spec, sweep.points, runs, shard):
             tasks = _tasks(sweep, wanted, checked)
@@ -70,6 +75,7 @@ def make_missing(
                     runs.setdefault(digest, {})[seed] = run
                     done += 1
                     on_run(known)
+                    on_point(digest, runs[digest])
                     if run.error is None and asked:
                         _check_figures(asked, run)
                         asked = []
