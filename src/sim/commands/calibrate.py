@@ -94,7 +94,12 @@ def _calibrate(args: argparse.Namespace) -> int:
     from sim.experiments.calibration.calibration import calibrate
     from sim.experiments.calibration.from_log import LogOptions, read_record
     from sim.experiments.calibration.from_trace import read_trace
-    from sim.experiments.calibration.prediction import predict, scenario_of, sized
+    from sim.experiments.calibration.prediction import (
+        predict,
+        scenario_of,
+        sized,
+        why_no_makespan,
+    )
     from sim.output.calibrate import render
     from sim.targets import check_targets
 
@@ -130,7 +135,8 @@ def _calibrate(args: argparse.Namespace) -> int:
         with run_progress(2 * args.replications * (1 + len(others))) as progress:
             for path, other in {args.record: None, **others}.items():
                 found = predict(made, folder, against=other, on_run=progress.done, **runs)
-                predictions[names[path]] = sized(made, other), found
+                data = sized(made, other)
+                predictions[names[path]] = data, found, why_no_makespan(made, data, other)
     put(render(made, name, predictions, args.format))
     if text is not None:
         target = path_of(args.out)

@@ -18,8 +18,9 @@ from sim.results import tidy
 
 __all__ = ["Predictions", "render"]
 
-Predictions = Mapping[str, tuple[Mapping[str, Any], Sequence[Predicted]]]
-"""By file of a record, the scenario that predicts it, as plain data, and the figures."""
+Predictions = Mapping[str, tuple[Mapping[str, Any], Sequence[Predicted], str]]
+"""By file of a record, the scenario that predicts it, as plain data, the figures, and why the
+makespan is not among them; "" if it is."""
 
 
 def render(made: Calibration, source: str, predictions: Predictions, form: str) -> str:
@@ -44,8 +45,10 @@ def render(made: Calibration, source: str, predictions: Predictions, form: str) 
         *_sentences("not fitted:", made.record.left_out),
         *_sentences("to know:", made.remarks),
     ]
-    for file, (scenario, figures) in predictions.items():
+    for file, (scenario, figures, no_makespan) in predictions.items():
         parts += ["", *_prediction(file, scenario, figures)]
+        if no_makespan:
+            parts.append(f"makespan_s: not compared: {printable(no_makespan)}")
     return "".join(f"{line.rstrip()}\n" for line in parts)
 
 
@@ -212,14 +215,31 @@ def _prediction(file: str, data: Mapping[str, Any], figures: Sequence[Predicted]
         values = [one.recorded, one.predicted.mean, one.predicted.half_width, one.low, one.high]
         recorded, mean, half, low, high = decimals(values)
         reach = "–" if one.low is None else f"{low} to {high}"
-        verdict = {True: "holds", False: "does not hold", None: "one run"}[one.holds]
         rows.append(
-            [printable(one.figure), recorded, mean, half, _percent(one.error), reach, verdict]
+            [printable(one.figure), recorded, mean, half, _percent(one.error), reach, _verdict(one)]
+        )
+    notes = []
+    if any(one.too_wide for one in figures):
+        notes.append(
+            "too wide to tell: nearly any record would lie in such an interval; a record of more "
+            "calls makes it narrower"
         )
     return [
         f"predicted for {printable(file)} ({size}), from {counted(runs, 'run')}:",
         *table_lines(rows, left=(0, 6)),
+        *notes,
     ]
+
+
+def _verdict(one: Predicted) -> str:
+    """What a figure's interval says of the record."""
+    if one.holds is None:
+        return "one run"
+    if one.alike:
+        return "not to be trusted"
+    if one.too_wide:
+        return "holds, too wide to tell"
+    return "holds" if one.holds else "does not hold"
 
 
 # JSON
@@ -236,6 +256,7 @@ def _data(made: Calibration, source: str, predictions: Predictions) -> dict[str,
             {
                 "column": one.column,
                 "per_row_s": one.per_row_s,
+                "alike": None if one.alike is None else tidy(one.alike),
                 "seconds": None if one.seconds is None else _fit_data(one.seconds),
                 "prompt_tokens": None if one.tokens is None else _fit_data(one.tokens[0]),
                 "output_tokens": None if one.tokens is None else _fit_data(one.tokens[1]),
@@ -284,8 +305,9 @@ def _data(made: Calibration, source: str, predictions: Predictions) -> dict[str,
                 "rows": other["rows"],
                 "limits": other["limits"],
                 "figures": list(map(_figure_data, figures)),
+                "no_makespan": no_makespan or None,
             }
-            for file, (other, figures) in predictions.items()
+            for file, (other, figures, no_makespan) in predictions.items()
         ],
         "scenario": made.scenario,
     }
@@ -315,4 +337,6 @@ def _figure_data(one: Predicted) -> dict[str, Any]:
         "high": None if one.high is None else tidy(one.high),
         "error": None if one.error is None else tidy(one.error),
         "holds": one.holds,
+        "too_wide": one.too_wide,
+        "trusted": not one.alike,
     }

@@ -14,8 +14,9 @@ from cellspec.text import counted, listed_names, quoted
 from sim.experiments.calibration.dispatch import Dispatch, dispatch_of
 from sim.experiments.calibration.failing import Failing, backoff_of, failing_of
 from sim.experiments.calibration.fits import FEWEST, Fit, fit
+from sim.experiments.calibration.neighbours import likeness
 from sim.experiments.calibration.overhead import Overhead, overhead_of
-from sim.experiments.calibration.record import Call, Record
+from sim.experiments.calibration.record import Call, Record, most_at_once
 from sim.experiments.calibration.warmth import WarmUp, warm_ups
 from sim.scenario.scenario import Scenario
 
@@ -34,12 +35,16 @@ class ColumnFit:
         seconds: of its calls, with the engine's gap; None if the file has no times.
         per_row_s: seconds that a barrier's call takes beside, for each row that it reads.
         tokens: of the prompt and of the answer, where they are recorded.
+        alike: how far calls that start one after the other take alike long; None if they do not.
+        at_once: the most of its calls that were in flight at one moment.
     """
 
     column: str
     seconds: Fit | None
     per_row_s: float = 0.0
     tokens: tuple[Fit, Fit] | None = None
+    alike: float | None = None
+    at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,14 @@ def _column_fit(
     if late:
         # All that is known of them is that they are longer than the bound.
         seconds += [2 * max(call.seconds for call in late)] * len(late)
-    return ColumnFit(name, fit(seconds, censored=bool(late)), per_row_s, _tokens(calls))
+    found = fit(seconds, censored=bool(late))
+    alike = None
+    # The seconds of an endpoint that the file describes are not fitted, and a log may lack starts.
+    described = record.resources.get(name) in record.described
+    if not described and found.model["model"] != "constant" and len({c.start_s for c in used}) > 1:
+        order = sorted(range(len(used)), key=lambda number: used[number].start_s)
+        alike = likeness([seconds[number] for number in order])
+    return ColumnFit(name, found, per_row_s, _tokens(calls), alike, most_at_once(used))
 
 
 def _served_s(call: Call, overhead: Overhead) -> float:
@@ -305,9 +317,32 @@ def _column(data: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+def _remarks_of_fits(columns: Sequence[ColumnFit]) -> list[str]:
+    found = [
+        f"{one.column!r}: calls that start one after the other take alike long (rank correlation "
+        f"{one.alike:.2f}; up to {counted(one.at_once, 'call')} ran at once), as calls do that "
+        "wait for the same thing, such as the engine's loop; their seconds hold that wait, and "
+        f"another run waits otherwise: {one.column} call_s is not to be trusted, nor is its "
+        "interval"
+        for one in columns
+        if one.alike is not None
+    ]
+    for one in columns:
+        for each in (one.seconds, *(one.tokens or ())):
+            if each is not None and each.too_heavy is not None:
+                found.append(
+                    f"{one.column!r}: pareto with alpha {each.too_heavy['alpha']:.3g} has "
+                    f"{each.heavy_lead:.1f} less BIC, and is not taken: "
+                    f"{counted(each.calls, 'call')} do not show that the variance is infinite. The "
+                    "tail may be longer than the scenario says"
+                )
+    return found
+
+
 def _remarks(made: Calibration) -> list[str]:
     found = []
     record, over = made.record, made.overhead
+    found += _remarks_of_fits(made.columns)
     few = [
         f"{one.column!r} ({count})" for one in made.columns if (count := _calls_of(one)) < FEWEST
     ]

@@ -8,6 +8,12 @@ bootstrap (Stute, Manteiga and Quindimil, Metrika 40, 1993): samples are drawn f
 anew, and the share of them that are further from their own fit is the p-value. Where it is below
 `REFUSED`, a table of the recorded quantiles is taken in place of a family. Such a table is never
 refused, and knows nothing of what lies beyond the slowest call.
+
+A Pareto distribution with alpha <= 2 has no finite variance: a single call may take as long as all
+others together, and no mean of runs settles. A few calls with a long tail are not enough to say so
+of an engine. Where alpha may be 2 or less, it is taken only if at least `HEAVY_CALLS` calls show it
+with a BIC that is less by `HEAVY_LEAD` (very strong evidence, in the words of Kass and Raftery,
+Journal of the American Statistical Association 90, 1995).
 """
 
 from __future__ import annotations
@@ -38,6 +44,12 @@ TESTED: Final = 2000
 
 FEWEST: Final = 8
 """A family is fitted to at least so many calls; fewer are a table."""
+
+HEAVY_CALLS: Final = 200
+"""A family without a finite variance is fitted to at least so many calls."""
+
+HEAVY_LEAD: Final = 10.0
+"""Its BIC is less than that of each other family by at least this."""
 
 SHARES: Final = (0.5, 0.9, 0.99)
 """The quantiles whose errors are shown."""
@@ -79,6 +91,9 @@ class Fit:
         errors: by share of `SHARES`, how far the model's quantile is off, as a share.
         unit: the end of the names of its parameters.
         numbers: that it was fitted to, sorted.
+        too_heavy: the parameters of a Pareto distribution that has the least BIC, and is not taken
+            because so few calls do not show that its variance is infinite; None if there is none.
+        heavy_lead: by how much its BIC is less than that of the best other family.
     """
 
     model: dict[str, Any]
@@ -91,6 +106,8 @@ class Fit:
     errors: Mapping[float, float]
     unit: str
     numbers: Floats
+    too_heavy: Mapping[str, float] | None = None
+    heavy_lead: float = 0.0
 
     def again(self, rng: Generator) -> dict[str, Any]:
         """The same model, fitted to as many of its numbers, drawn with replacement.
@@ -130,6 +147,7 @@ def fit(numbers: Sequence[float], *, censored: bool = False, unit: str = "_s") -
         errors = dict.fromkeys(SHARES, 0.0)
         return Fit(model, len(x), mean, 0.0, None, {}, "", errors, unit, x)
     found = [] if censored or x[0] <= 0 or len(x) < FEWEST else list(_fitted(x))
+    found, too_heavy, lead = _without_too_heavy(found, len(x))
     bic = {family.name: value for family, _, value in found}
     least = min(bic.values(), default=0.0)
     bic = {name: value - least for name, value in sorted(bic.items(), key=lambda one: one[1])}
@@ -141,13 +159,15 @@ def fit(numbers: Sequence[float], *, censored: bool = False, unit: str = "_s") -
         if p_value >= REFUSED:
             model = _model(family, parameters, unit)
             errors = _errors(x, lambda p: _quantile(family, parameters, p, x))
-            return Fit(model, len(x), mean, tested, p_value, bic, best, errors, unit, x)
+            return Fit(
+                model, len(x), mean, tested, p_value, bic, best, errors, unit, x, too_heavy, lead
+            )
     table = _table(x)
     model = _quantiles(table, unit)
     shares, values = np.array(list(table)), np.array(list(table.values()))
     distance = _table_distance(x, values, shares)
     errors = _errors(x, lambda p: float(np.interp(p, shares, values)))
-    return Fit(model, len(x), mean, distance, None, bic, best, errors, unit, x)
+    return Fit(model, len(x), mean, distance, None, bic, best, errors, unit, x, too_heavy, lead)
 
 
 def _model(family: Family, parameters: Parameters, unit: str) -> dict[str, Any]:
@@ -175,6 +195,24 @@ def _fitted(x: Floats) -> list[tuple[Family, Parameters, float]]:
         if math.isfinite(likelihood):
             found.append((family, parameters, len(parameters) * math.log(len(x)) - 2 * likelihood))
     return found
+
+
+def _without_too_heavy(
+    found: list[tuple[Family, Parameters, float]], count: int
+) -> tuple[list[tuple[Family, Parameters, float]], Parameters | None, float]:
+    """The families without one whose variance may be infinite, if the numbers do not show it.
+
+    Beside them the parameters of that one, and its lead in BIC, if it would have been the best.
+    """
+    heavy = next((one for one in found if one[0].name == "pareto"), None)
+    # The estimate of alpha has a standard error of alpha / √n.
+    if heavy is None or heavy[1]["alpha"] * (1 - 1.96 / math.sqrt(count)) > 2:
+        return found, None, 0.0
+    others = [one for one in found if one is not heavy]
+    lead = min((one[2] for one in others), default=math.inf) - heavy[2]
+    if count >= HEAVY_CALLS and lead >= HEAVY_LEAD:
+        return found, None, 0.0
+    return (others, heavy[1], lead) if lead > 0 else (others, None, 0.0)
 
 
 def _tested(family: Family, parameters: Parameters, x: Floats) -> tuple[float, float]:

@@ -337,7 +337,11 @@ class _Replay:
         )
         if self._crashes:
             words = counted(self._crashes, "crash", "crashes")
-            found.left_out.append(f"{words}: the scenario has none; say them under crashes")
+            found.left_out.append(
+                f"{words}: the scenario has none; say them under crashes. The makespan holds what "
+                "they cost, and is not compared"
+            )
+            found.no_makespan = f"it holds what {words} cost, and the scenario has none"
         else:
             found.makespan_s = self._last_s - self._first_s
         if self._outcome == "success":
@@ -346,6 +350,7 @@ class _Replay:
             how = f"ended as {self._outcome}" if self._outcome else "has no end"
             found.lacks.append(f"the run {how}: its makespan is not that of all rows")
             found.makespan_s = None
+            found.no_makespan = found.no_makespan or f"the run {how}"
         if self._rejected:
             words = counted(self._rejected, "row")
             found.left_out.append(f"{words} that an answer rejected: say them under accept")

@@ -3,7 +3,8 @@
 The recorded run is one draw, and the fit is from one draw too. So beside the mean of the simulated
 runs stands the interval in which such a record lies in 95 % of cases. Each run of it has a seed of
 its own, and a scenario of its own: fitted to as many calls, drawn with replacement from the
-recorded ones. The interval is mean ± t · sd · √(1 + 1/n) over these runs.
+recorded ones. The interval is mean ± t · sd · √(1 + 1/n) over the logarithms of these runs: so it
+never reaches below 0, and reaches further up than down, as the runs of a long tail do.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from cellspec.errors import FaultsError
 from cellspec.parallel import in_parallel
+from cellspec.text import counted
 from sim.draws import stream
 from sim.experiments.calibration.calibration import Calibration, resampled, resized
 from sim.experiments.calibration.record import Record
@@ -29,7 +31,13 @@ from sim.scenario.messages import faults_of, place_words
 from sim.scenario.scenario import Scenario
 from sim.simulation import simulate
 
-__all__ = ["Predicted", "predict", "scenario_of", "sized"]
+__all__ = ["TOO_WIDE", "Predicted", "predict", "scenario_of", "sized", "why_no_makespan"]
+
+TOO_WIDE: Final = 3.0
+"""An interval whose upper end is more than so many times the lower one tells nothing."""
+
+_FAR: Final = 0.5
+"""Nor does one that holds a record from which the mean of the runs is off by more than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,8 @@ class Predicted:
         recorded: in the run.
         predicted: the mean of the simulated runs.
         low, high: where a record lies in 95 % of cases; None for a single run.
+        alike: its calls are not draws of their own (`sim.experiments.calibration.neighbours`), so
+            that neither the prediction nor its interval is to be trusted.
     """
 
     figure: str
@@ -48,6 +58,7 @@ class Predicted:
     predicted: Mean
     low: float | None
     high: float | None
+    alike: bool = False
 
     @property
     def error(self) -> float | None:
@@ -61,6 +72,14 @@ class Predicted:
             return None
         slack = 1e-5 * abs(self.recorded)
         return self.low - slack <= self.recorded <= self.high + slack
+
+    @property
+    def too_wide(self) -> bool:
+        """Whether the record lies in an interval that nearly any record would lie in."""
+        if not self.holds or self.low is None or self.high is None:
+            return False
+        far = self.error is not None and abs(self.error) > _FAR
+        return far or self.high > TOO_WIDE * self.low
 
 
 def scenario_of(data: Mapping[str, Any], folder: Path) -> Scenario:
@@ -131,12 +150,32 @@ def predict(
     # Without dependencies, as a log is, nothing can be said of the whole.
     whole = record.source == "trace" or made.piped
     same_size = whole and scenario.rows == record.scenario["rows"]
+    alike = {f"{one.column} call_s" for one in made.columns if one.alike is not None}
     for name, value in _recorded(record, made, same_size=same_size):
         mean, spread = (_values(part, name) for part in (found[:runs], found[runs:]))
         # A column that takes no time has nothing to predict.
         if mean and spread and (value or any(mean)):
-            predicted.append(_predicted(name, value, mean, spread))
+            predicted.append(_predicted(name, value, mean, spread, alike=name in alike))
     return predicted
+
+
+def why_no_makespan(made: Calibration, data: Mapping[str, Any], against: Record | None) -> str:
+    """Why a prediction has no makespan to compare; "" if it has one, or the record lacks all of it.
+
+    Args:
+        made: what was fitted.
+        data: the scenario that was simulated.
+        against: the other run, if it is held against one.
+    """
+    record = against or made.record
+    if record.source != "trace" and not made.piped:
+        return ""
+    if not record.makespan_s:
+        return record.no_makespan or "the file does not tell it"
+    rows, recorded = data["rows"], record.scenario["rows"]
+    if rows != recorded:
+        return f"the scenario has {counted(rows, 'row')}, and the record {recorded:,}"
+    return ""
 
 
 def _values(found: Sequence[Mapping[str, float | None]], name: str) -> list[float]:
@@ -144,15 +183,22 @@ def _values(found: Sequence[Mapping[str, float | None]], name: str) -> list[floa
 
 
 def _predicted(
-    name: str, recorded: float, values: Sequence[float], spread: Sequence[float]
+    name: str,
+    recorded: float,
+    values: Sequence[float],
+    spread: Sequence[float],
+    *,
+    alike: bool,
 ) -> Predicted:
-    around = mean_of(spread)
+    as_logs = min(spread) > 0
+    around = mean_of([math.log(value) for value in spread] if as_logs else spread)
     low = high = None
     if around.half_width is not None:
         # The half-width of a mean is t · sd / √n.
         reach = around.half_width * math.sqrt(around.runs + 1)
         low, high = around.mean - reach, around.mean + reach
-    return Predicted(name, recorded, mean_of(values), low, high)
+        low, high = (math.exp(low), math.exp(high)) if as_logs else (max(0.0, low), high)
+    return Predicted(name, recorded, mean_of(values), low, high, alike)
 
 
 def _recorded(record: Record, made: Calibration, *, same_size: bool) -> Iterator[tuple[str, float]]:

@@ -81,6 +81,7 @@ class Record:
         described: the resources whose endpoints the file itself describes.
         skipped: by column, how many cells its own condition skipped, and of how many.
         makespan_s: from the first event to the last; None if the file has no times of day.
+        no_makespan: why `makespan_s` is None, in words; "" if the file just does not tell.
         rows: that the run delivered; None if the file does not tell.
         timed: False if no call has a time; its tokens are all that is known.
         lacks: what the file does not tell, a sentence each.
@@ -95,6 +96,7 @@ class Record:
     described: Collection[str] = ()
     skipped: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     makespan_s: float | None = None
+    no_makespan: str = ""
     rows: int | None = None
     timed: bool = True
     lacks: list[str] = field(default_factory=list)

@@ -136,3 +136,51 @@ def test_few_calls_are_said_to_make_intervals_too_narrow(
     path.write_text("seconds,column\n" + "1.5,a\n" * 3 + "2.5,b\n" * 8)
     assert main(["calibrate", str(path), "--replications", "1"]) == FINE
     assert "fewer than 8 calls of 'a' (3) say little" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["litellm-payloads", "litellm-spend", "otel-litellm"])
+def test_thirty_calls_with_a_long_tail_are_no_pareto_without_a_variance(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["calibrate", str(FOLDER / f"{name}.jsonl.gz"), "--format", "json"]
+    assert main(arguments) == FINE
+    data = json.loads(capsys.readouterr().out)
+    assert all(one["seconds"]["model"]["model"] != "pareto" for one in data["columns"])
+    assert any("pareto with alpha 1.37 has 2.7 less BIC" in text for text in data["remarks"])
+    for figure in data["predictions"][0]["figures"]:
+        assert abs(figure["error"]) < 0.1
+        assert 0 < figure["low"] <= figure["predicted"] <= figure["high"]
+
+
+def test_a_column_whose_calls_waited_for_the_loop_is_said_not_to_be_trusted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = str(path_of(150, 16))
+    assert main(["calibrate", RECORD, "--against", other, "--replications", "2"]) == FINE
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if " call_s  " in line]
+    assert len(rows) == 8
+    for line in rows:
+        assert line.endswith("not to be trusted") == line.startswith("topic")
+    assert "topic call_s is not to be trusted" in printed
+
+
+def test_a_makespan_that_is_not_compared_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "crashed.jsonl"
+    column = (
+        "{name: a, traits: [START, CELL_BY_CELL], latency: {model: gamma, mean_s: 1, shape: 9}}"
+    )
+    scenario = tmp_path / "crashed.yaml"
+    scenario.write_text(
+        f"name: crashed\nrows: 60\ncolumns: [{column}]\nlimits: {{workers: 4}}\n"
+        "checkpoint: {every_rows: 10}\ncrashes: [{at_time_s: 7}]\n"
+    )
+    assert main(["run", str(scenario), "--trace", str(trace)]) == FINE
+    capsys.readouterr()
+    assert main(["calibrate", str(trace), "--replications", "2"]) == FINE
+    printed = capsys.readouterr().out
+    assert "\nmakespan_s  " not in printed
+    expected = "makespan_s: not compared: it holds what 1 crash cost, and the scenario has none"
+    assert expected in printed.splitlines()

@@ -291,6 +291,32 @@ def test_the_interval_of_a_record_holds_nineteen_of_twenty(tmp_path: Path) -> No
     assert held >= 17
 
 
+def test_a_tail_without_a_variance_is_taken_from_many_calls_and_not_from_few(
+    tmp_path: Path,
+) -> None:
+    heavy = {"model": "pareto", "minimum_s": 1.0, "alpha": 1.5}
+    many = simulated(one_column(heavy), tmp_path).columns[0].seconds
+    assert many is not None
+    assert many.model["model"] == "pareto"
+    assert many.too_heavy is None
+    for seed in range(5):
+        few = simulated(one_column(heavy) | {"rows": 40}, tmp_path, seed).columns[0].seconds
+        assert few is not None
+        assert few.model["model"] != "pareto"
+
+
+def test_an_interval_is_never_below_zero_and_says_when_it_tells_nothing(tmp_path: Path) -> None:
+    data = one_column({"model": "lognormal", "median_s": 1.0, "sigma": 2.5}) | {"rows": 12}
+    made = simulated(data, tmp_path)
+    for one in predict(made, tmp_path, runs=5):
+        assert one.low is not None
+        assert one.low > 0
+        assert one.holds
+        assert one.too_wide
+    narrow = simulated(three_columns(), tmp_path)
+    assert not any(one.too_wide for one in predict(narrow, tmp_path, runs=5))
+
+
 def served(**endpoint: Any) -> dict[str, Any]:
     """A column whose calls are slower the more of them there are."""
     counts = {"model": "gamma", "mean": 200.0, "shape": 4.0}
