@@ -177,11 +177,6 @@ def _say_remarks(files: list[str], scenarios: list[Scenario]) -> None:
         seen.update(*said, kept_seeds(scenario))
 
 
-def _go_on(made: int) -> str:
-    again = "nothing is kept, and the same command begins again"
-    return f"{again}; --replications {made // 2} ends with as many" if made > 3 else again
-
-
 def _run(
     args: argparse.Namespace, rule: Stopping, names: list[str], a: Scenario, b: Scenario
 ) -> tuple[Report, Experiment]:
@@ -196,14 +191,18 @@ def _run(
     Raises:
         SpecError, MissingExtraError, Violation: as of `sim.experiments.compared.compare`.
     """
-    from sim.commands.progress import run_progress, runs_ahead
+    from sim.commands.progress import begin_again, run_progress, runs_ahead
     from sim.experiments.compared import compare
     from sim.experiments.stopping import Precision
     from sim.output.compare import Report
 
     figure = args.figure or DEFAULT_FIGURE
     start = time.perf_counter()
-    with run_progress(2 * runs_ahead(rule), go_on=_go_on) as progress:
+    with run_progress(
+        2 * runs_ahead(rule),
+        about=isinstance(rule, Precision),
+        go_on=lambda made: begin_again(rule, made // 2),
+    ) as progress:
         found, made = compare(
             a,
             b,

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from sim.experiments.intervals import Mean
     from sim.experiments.stopping import Stopping
 
-__all__ = ["RunProgress", "run_progress", "runs_ahead", "show_interval", "time_words"]
+__all__ = [
+    "RunProgress",
+    "begin_again",
+    "run_progress",
+    "runs_ahead",
+    "show_interval",
+    "time_words",
+]
 
 
 _SAID_S = 0.2
@@ -35,17 +42,22 @@ _SAID_S = 0.2
 
 @contextmanager
 def run_progress(
-    total: int | None = None, *, go_on: str | Callable[[int], str] = "", thing: str = "run"
+    total: int | None = None,
+    *,
+    about: bool = False,
+    go_on: str | Callable[[int], str] = "",
+    thing: str = "run",
 ) -> Iterator[RunProgress]:
     """A context in which runs are counted, and shown on a terminal.
 
     Args:
         total: how many there will be; None if nobody knows yet.
+        about: `total` is an estimate.
         go_on: said if the command is interrupted: what is kept, and the command that goes on; or a
             function of the number of runs made that gives it.
         thing: the word for a run.
     """
-    progress = RunProgress(total, thing)
+    progress = RunProgress(total, thing, about=about)
     try:
         with progress.shown():
             yield progress
@@ -68,6 +80,7 @@ class RunProgress:
         total: as above.
         thing: the word for a run.
         clock: the reader's, in seconds.
+        about: as above.
     """
 
     def __init__(
@@ -75,10 +88,12 @@ class RunProgress:
         total: int | None = None,
         thing: str = "run",
         clock: Callable[[], float] = time.monotonic,
+        *,
+        about: bool = False,
     ) -> None:
         self.made = 0
         self.total = total
-        self._about = False
+        self._about = about
         self._thing = thing
         self._said, self._said_at = "", float("-inf")
         self._clock = clock
@@ -153,6 +168,23 @@ class RunProgress:
     def _draw(self) -> None:
         if self._drawing is not None:
             self._drawing.draw(self)
+
+
+def begin_again(rule: Stopping, size: int) -> str:
+    """What an interrupt of runs that are not kept says: how to have as many, and to keep them.
+
+    Args:
+        rule: when there would have been enough.
+        size: what `--replications` has to say for as many; below 2 nothing is said of it.
+    """
+    from sim.experiments.stopping import Precision
+
+    instead = " instead of --precision" if isinstance(rule, Precision) else ""
+    as_many = f"; --replications {size}{instead} ends with as many" if size > 1 else ""
+    return (
+        "nothing is kept, and the same command begins again"
+        f"{as_many}; a sweep (`cellspec sweep`) keeps each run, and goes on"
+    )
 
 
 def runs_ahead(rule: Stopping) -> int:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, complain
 from sim.commands.loading import load, refuse_seed, say_missed, say_remarks, scenario_file
 from sim.commands.options import DEFAULT_FIGURE, stopping
-from sim.commands.progress import RunProgress, run_progress, runs_ahead, show_interval
+from sim.commands.progress import (
+    RunProgress,
+    begin_again,
+    run_progress,
+    runs_ahead,
+    show_interval,
+)
 from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
@@ -99,10 +105,16 @@ def _made(args: argparse.Namespace, scenario: Scenario, rule: Stopping, file: st
         SpecError: a run cannot be made, or has no such figure.
     """
     from sim.experiments.replicated import replicated
+    from sim.experiments.stopping import Precision
 
     figure = args.figure or DEFAULT_FIGURE
     start = time.perf_counter()
-    with run_progress(runs_ahead(rule), go_on=_go_on) as progress:
+    values: list[float] = []
+
+    def go_on(made: int) -> str:
+        return _so_far(figure, values, made) + begin_again(rule, made)
+
+    with run_progress(runs_ahead(rule), about=isinstance(rule, Precision), go_on=go_on) as progress:
         made = replicated(
             scenario,
             rule,
@@ -112,7 +124,7 @@ def _made(args: argparse.Namespace, scenario: Scenario, rule: Stopping, file: st
             cluster=args.backend,
             checked=args.checked,
             name=file,
-            on_run=_watching(progress, figure, rule),
+            on_run=_watching(progress, figure, rule, values),
         )
     events = sum(
         value
@@ -124,18 +136,23 @@ def _made(args: argparse.Namespace, scenario: Scenario, rule: Stopping, file: st
     return made
 
 
-def _go_on(made: int) -> str:
-    again = "nothing is kept, and the same command begins again"
-    return f"{again}; --replications {made} ends with as many" if made > 1 else again
+def _so_far(figure: str, values: Sequence[float], made: int) -> str:
+    """How sure a figure was when the runs were interrupted."""
+    from sim.experiments.intervals import mean_of
+    from sim.output.uncertain import known
+
+    if made < 2 or len(values) < made:
+        return ""
+    found = mean_of(values)
+    mean, half = known([found.mean, found.half_width], found.half_width)
+    return f"{figure} {mean} ± {half} so far; "
 
 
 def _watching(
-    progress: RunProgress, figure: str, rule: Stopping
+    progress: RunProgress, figure: str, rule: Stopping, values: list[float]
 ) -> Callable[[int, Replication], None]:
-    """What counts a run, and shows how sure the figure is so far."""
+    """What counts a run, keeps its value, and shows how sure the figure is so far."""
     from sim.experiments.intervals import mean_of
-
-    values: list[float] = []
 
     def on_run(place: int, run: Replication) -> None:
         progress.done(place, run)

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 from cellspec.errors import SpecError
 from sim.experiments.deciding import GIVEN, check_figure, deciding, numbers
@@ -25,6 +25,7 @@ from sim.experiments.intervals import NO_MEAN, Difference, Mean, mean_of, paired
 from sim.experiments.replication import Replication
 from sim.experiments.stopping import FixedRuns, Stopping, run_until
 from sim.result_fields import Scalar
+from sim.scenario.differences import differences
 from sim.scenario.scenario import Scenario
 
 __all__ = [
@@ -47,9 +48,8 @@ INDEPENDENT_SEED = 1_000_000
 """What B's seeds have more than A's where the runs are independent."""
 
 _NOT_COMPARED = frozenset(
-    {"name", "scenario_digest", "seed", "checked", "verdict", "fingerprint", "notes"}
+    {"name", "scenario_digest", "seed", "checked", "verdict", "fingerprint", "notes", *GIVEN}
 )
-_SETTINGS = GIVEN - _NOT_COMPARED
 
 _Figures: TypeAlias = Mapping[str, Scalar]
 
@@ -104,11 +104,16 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the scenarios say otherwise, and each run of them repeats."""
+    """A field in which the scenarios differ.
+
+    Attributes:
+        name: as `--set` has it.
+        a, b: what each has, as JSON has it; None if it lacks the field.
+    """
 
     name: str
-    a: Scalar
-    b: Scalar
+    a: Any
+    b: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class Comparison:
         first_seed_a, first_seed_b: the seed of the first run of each.
         figures: those that both have, in the order of A's.
         outcomes: the figures that are words.
-        settings: those that both have and that differ.
+        settings: the fields in which the scenarios differ; none of runs alone (`compared`).
         only_a, only_b: figures that only one of the scenarios has.
         shown: names of the figures that decide most, among those that both have.
         checked: every event of each run was judged.
@@ -226,7 +231,8 @@ def compare(
         return as_share(compared(*made.runs, names=names, only=figure).of(figure))
 
     run_until(rule, made.grow, look)
-    return compared(*made.runs, names=names), made
+    settings = tuple(Setting(name, *values) for name, values in differences(a, b).items())
+    return replace(compared(*made.runs, names=names), settings=settings), made
 
 
 def as_share(found: Compared) -> Mean:
@@ -284,16 +290,13 @@ def compared(
     """
     here, there = _alike_named([run.figures for run in a], [run.figures for run in b], *names)
     shared = [name for name in here[0] if name in there[0]]
-    figures, outcomes, settings = [], [], []
+    figures, outcomes = [], []
     for name in shared:
         last = name.rpartition(".")[2]
         if last in _NOT_COMPARED or only not in (None, name):
             continue
         mine, others = [one[name] for one in here], [one[name] for one in there]
-        if last in _SETTINGS:
-            if mine[0] != others[0]:
-                settings.append(Setting(name, mine[0], others[0]))
-        elif any(isinstance(value, str) for value in (*mine, *others)):
+        if any(isinstance(value, str) for value in (*mine, *others)):
             outcomes.append(_words(name, mine, others))
         else:
             figures.append(_numbers(name, mine, others))
@@ -304,7 +307,7 @@ def compared(
         first_seed_b=b[0].seed,
         figures=tuple(figures),
         outcomes=tuple(outcomes),
-        settings=tuple(settings),
+        settings=(),
         only_a=_only(here[0], there[0]),
         only_b=_only(there[0], here[0]),
         shown=tuple(name for name in deciding([*here, *there]) if name in known),

@@ -49,6 +49,8 @@ class Experiment:
         self.runs: tuple[list[Replication], ...] = tuple([] for _ in self.scenarios)
         self._first_seeds = first_seeds or (0,) * len(self.scenarios)
         self._same = self._same_ones()
+        # Runs of the first of those that are the same, which may have more than each was asked for.
+        self._made: dict[int, list[Replication]] = {place: [] for place in self._same}
         self._sent = [packed(scenario) for scenario in self.scenarios]
         self._jobs, self._cluster, self._checked = jobs, cluster, checked
         self._names = names or ("",) * len(self.scenarios)
@@ -67,11 +69,18 @@ class Experiment:
             SpecError: a run may never end, or draws what an endpoint can never hold.
         """
         wanted = range(len(self.scenarios)) if places is None else sorted(places)
+        self._share(wanted, size)
         tasks = self._tasks(size, sorted({self._same[place] for place in wanted}))
         for place, run in replications(tasks, jobs=self._jobs, cluster=self._cluster):
-            self._keep(place, run)
-        for place in wanted:
-            for run in self.runs[self._same[place]][len(self.runs[place]) : size]:
+            self._made[place].append(run)
+            if place in wanted:
+                self._keep(place, run)
+        self._share(wanted, size)
+
+    def _share(self, places: Iterable[int], size: int) -> None:
+        """Give scenarios the runs, up to `size`, that the same one has elsewhere."""
+        for place in places:
+            for run in self._made[self._same[place]][len(self.runs[place]) : size]:
                 self._keep(place, run)
 
     def _keep(self, place: int, run: Replication) -> None:
@@ -89,7 +98,7 @@ class Experiment:
 
     def _tasks(self, size: int, places: Iterable[int]) -> Iterator[Task]:
         """The missing runs, seed by seed: what is stopped has about as many runs of each."""
-        done = {place: len(self.runs[place]) for place in places}
+        done = {place: len(self._made[place]) for place in places}
         for number in range(size):
             for place, there in done.items():
                 if number >= there:

@@ -18,7 +18,6 @@ from sim.output.manifest import manifest_text
 from sim.output.result_data import csv_lines
 from sim.output.result_table import printable
 from sim.output.uncertain import estimated, known, percent, rounded
-from sim.result_fields import Scalar
 from sim.results import NOT_CHECKED, SATISFIED
 from sim.scenario.scenario import Scenario
 
@@ -32,6 +31,9 @@ __all__ = [
 ]
 
 _GAIN_SHOWN = 1e6
+
+_SETTINGS, _LONGEST = 10, 60
+"""So many settings are shown, and so many characters of each value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ def _lines(report: Report) -> list[str]:
         f"B  {printable(report.b)}",
         _of_seeds(found),
         *_settings(found),
+        *_chance(found),
         "",
         _headline(report),
     ]
@@ -92,17 +95,29 @@ def _of_seeds(found: Comparison) -> str:
     return f"{pairs} of independent runs: seeds {seeds_a} of A, {seeds_b} of B"
 
 
+def _chance(found: Comparison) -> list[str]:
+    if not found.same_scenario or found.identical:
+        return []
+    return ["A and B are the same scenario: whatever differs is chance"]
+
+
 def _settings(found: Comparison) -> list[str]:
-    return [
+    lines = [
         f"setting {printable(one.name)}: A {_plain(one.a)}, B {_plain(one.b)}"
-        for one in found.settings
+        for one in found.settings[:_SETTINGS]
     ]
+    more = len(found.settings) - _SETTINGS
+    return [*lines, f"{counted(more, 'more setting')}: --format json"] if more > 0 else lines
 
 
-def _plain(value: Scalar) -> str:
+def _plain(value: Any) -> str:
+    """A value in a line."""
     if value is None:
         return "none"
-    return printable(value) if isinstance(value, str) else f"{value:,}"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,}"
+    text = printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _headline(report: Report) -> str:

@@ -14,6 +14,7 @@ from cellspec.parallel import in_parallel
 from sim.cli import main
 from sim.commands.progress import (
     RunProgress,
+    begin_again,
     run_progress,
     runs_ahead,
     show_interval,
@@ -215,6 +216,23 @@ def test_without_rich_it_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "0 of 5 runs" in text
     assert "\x1b" not in text
     assert re.search(r"\r +\r$", text)
+
+
+def test_runs_that_are_not_kept_are_asked_for_by_their_number() -> None:
+    assert begin_again(FixedRuns(9), 1).startswith(
+        "nothing is kept, and the same command begins again; a sweep"
+    )
+    assert "; --replications 7 ends with as many; " in begin_again(FixedRuns(9), 7)
+    # The two options exclude each other.
+    assert "; --replications 7 instead of --precision ends" in begin_again(Precision(0.1), 7)
+
+
+def test_an_estimate_is_called_one() -> None:
+    progress = RunProgress(20, about=True)
+    assert progress.count_words() == "0 of about 20 runs"
+    for _ in range(21):
+        progress.done()
+    assert progress.count_words() == "21 runs"
 
 
 def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:

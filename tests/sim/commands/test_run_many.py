@@ -349,8 +349,9 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_nothing(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert b"Traceback" not in text
     assert re.search(
-        rb"\n?(\d+) of 100,000 runs made; nothing is kept, and the same command begins again; "
-        rb"--replications \1 ends with as many\r\ninterrupted\r\n$",
+        rb"\n?(\d+) of 100,000 runs made; makespan_s [\d.,]+ \xc2\xb1 [\d.]+ so far; "
+        rb"nothing is kept, and the same command begins again; --replications \1 ends with as "
+        rb"many; a sweep \(`cellspec sweep`\) keeps each run, and goes on\r\ninterrupted\r\n$",
         text,
     )
     assert not (tmp_path / "out").exists()
