@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim.experiments.intervals import mean_of, paired
 from sim.experiments.operational import Measured, asymptotes, pareto_front
 
 
@@ -36,6 +37,10 @@ def test_throughput_that_still_grows_has_no_upper_bound_yet() -> None:
     falling = asymptotes([Measured(1, 1.0), Measured(4, 4.0), Measured(8, 3.0)])
     assert falling is not None
     assert falling.is_saturated
+    # An interval that holds much growth and none at all shows neither.
+    unsure = asymptotes([Measured(1, 1.0, 0.1), Measured(4, 3.9, 0.8), Measured(8, 4.0, 0.8)])
+    assert unsure is not None
+    assert (unsure.is_saturated, unsure.is_growing) == (False, False)
     # Almost as few calls at once say nothing.
     near = asymptotes([Measured(1, 1.0), Measured(9, 9.0, 0.5), Measured(10, 9.1, 0.5)])
     assert near is not None
@@ -56,6 +61,59 @@ def test_a_bound_that_a_measurement_is_above_does_not_hold() -> None:
         found = asymptotes([Measured(1, 1.0, 0.0), Measured(4, 5.0, half)])
         assert found is not None
         assert found.holds is holds
+
+
+SCALE = {0: 0.5, 1: 0.8, 2: 1.0, 3: 1.3, 4: 1.6}
+"""By seed, how much faster a run is than the mean: as where crashes fall at random."""
+
+
+def varying(calls: float, rate: float, noise: float = 0.01) -> Measured:
+    """A point whose runs differ much, and in the same way as those of other points."""
+    runs = {seed: rate * (by + noise * (seed % 2)) for seed, by in SCALE.items()}
+    found = mean_of(list(runs.values()))
+    assert found.half_width is not None
+    return Measured(calls, found.mean, found.half_width, runs)
+
+
+def test_growth_is_judged_run_by_run_and_not_by_intervals_that_overlap() -> None:
+    points = [varying(2, 1.0, 0.0), varying(16, 6.0), varying(32, 8.0, 0.02)]
+    before, last = points[1:]
+    assert before.rate + before.half_width > last.rate - last.half_width
+    found = asymptotes(points)
+    assert found is not None
+    assert (found.is_saturated, found.is_growing) == (False, True)
+    by_hand = paired(list(before.by_seed.values()), list(last.by_seed.values()))
+    assert (found.last.few, found.last.many) == (16, 32)
+    assert found.last.more == by_hand.difference.mean
+    assert found.last.half_width == by_hand.difference.half_width
+    assert found.last.share == pytest.approx(1 / 3, rel=0.05)
+
+
+def test_the_gain_beyond_the_knee_is_that_of_the_points_around_it() -> None:
+    rates = {1: 0.9, 8: 6.0, 16: 8.0, 32: 9.0, 64: 9.1}
+    found = asymptotes([varying(calls, rate) for calls, rate in rates.items()])
+    assert found is not None
+    assert found.is_saturated
+    assert 8 < found.knee < 16
+    assert [(one.few, one.many) for one in found.gains] == [(8, 64), (16, 64)]
+    assert [one.share for one in found.gains] == pytest.approx([9.1 / 6 - 1, 9.1 / 8 - 1])
+    assert all(one.is_shown for one in found.gains)
+
+
+def test_a_point_is_above_the_bound_where_its_runs_are_seed_by_seed() -> None:
+    points = [varying(2, 1.0, 0.0), varying(8, 4.4), varying(16, 5.0), varying(32, 5.0)]
+    found = asymptotes(points)
+    assert found is not None
+    fewest, above = points[0], points[1]
+    assert above.rate - above.half_width < 4 * (fewest.rate + fewest.half_width)
+    (excess,) = found.above
+    assert not found.holds
+    expected = mean_of([above.by_seed[k] - 4 * fewest.by_seed[k] for k in SCALE])
+    assert (excess.calls, excess.more, excess.half_width) == (
+        8,
+        expected.mean,
+        expected.half_width,
+    )
 
 
 def test_the_interval_of_a_knee_is_narrow_where_runs_vary_together() -> None:

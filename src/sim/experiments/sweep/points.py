@@ -32,6 +32,9 @@ __all__ = ["Point", "Sweep", "fields_of", "load_sweep", "value_words"]
 _LONGEST = 60
 """Characters of a list or a mapping that are shown."""
 
+_DIGITS = 6
+"""Digits of the digest of one that is longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -88,12 +91,20 @@ class Sweep:
 
 
 def value_words(value: Any) -> str:
-    """A value of a field on one short line, a string without quotation marks."""
+    """A value of a field on one short line, a string without quotation marks.
+
+    Of a long list or mapping it is the beginning and a digest, by which two of them differ.
+    """
+    if value is None:
+        return "null"
     if isinstance(value, str):
         return value
     if isinstance(value, list | dict):
         text = json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+        if len(text) <= _LONGEST:
+            return text
+        digest = hashlib.blake2b(canonical(value).encode()).hexdigest()[:_DIGITS]
+        return f"{text[: _LONGEST - _DIGITS - 4]}... {digest}"
     return given_words(value)
 
 

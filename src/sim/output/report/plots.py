@@ -138,6 +138,10 @@ def _draw(axes: Any, chart: Chart) -> None:
 def _scale(axes: Any, axis: Axis, name: str) -> None:
     if axis.is_log:
         getattr(axes, f"set_{name}scale")("log")
+    elif axis.linear_to:
+        # The part near 0 is as long as a factor of ten, as `Axis.place` has it.
+        near = {"linthresh": axis.linear_to, "linscale": 1 - 1 / 10}
+        getattr(axes, f"set_{name}scale")("symlog", **near)
     getattr(axes, f"set_{name}lim")(axis.low, axis.high)
     places, words = [at for at, _ in axis.ticks], [shortened(word) for _, word in axis.ticks]
     getattr(axes, f"set_{name}ticks")(places, words)

@@ -2,8 +2,10 @@
 
 A linear axis has its ticks at multiples of 1, 2 or 5 times a power of ten, of which the finest is
 taken whose labels do not touch. A logarithmic axis has them at powers of ten, and at twice and five
-times these where there is room; an axis of a swept field at the values that were run. A time axis
-is in seconds up to two hours, in hours up to two days, and in days from there on.
+times these where there is room; an axis of a swept field at the values that were run. A symmetric
+axis has values on both sides of 0: it is linear near 0, and logarithmic further out. The label of
+an axis says where it is logarithmic. A time axis is in seconds up to two hours, in hours up to two
+days, and in days from there on.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ __all__ = [
     "of_values",
     "over_time",
     "shortened",
+    "symmetric",
 ]
 
 ROOM = 52
@@ -41,6 +44,15 @@ _GAP = 2
 _LONGEST_WORD = 20
 """Letters of a word beside a tick."""
 
+_LOG = " (log)"
+"""What the label of a logarithmic axis ends with."""
+
+_MOST_POWERS = 6
+"""Powers of ten along a symmetric axis, on each side."""
+
+_ROUNDING = 1e-12
+"""The share of a number that its computation may be off by."""
+
 _HOUR_S, _DAY_S = 3_600.0, 86_400.0
 
 
@@ -53,6 +65,8 @@ class Axis:
         low, high: its ends.
         ticks: of each its place on the axis and its word.
         is_log: places are the logarithms of values.
+        linear_to: if above 0, places are logarithms beyond this value on both sides of 0, and
+            proportional to values between; that part is as long as a factor of ten.
     """
 
     label: str
@@ -60,12 +74,15 @@ class Axis:
     high: float
     ticks: tuple[tuple[float, str], ...]
     is_log: bool = False
+    linear_to: float = 0.0
 
     def place(self, value: float) -> float:
         """Where a value lies between the ends: 0 at the low one, 1 at the high one."""
         low, high, value = self.low, self.high, min(max(value, self.low), self.high)
         if self.is_log:
             low, high, value = math.log(low), math.log(high), math.log(value)
+        elif self.linear_to:
+            low, high, value = (_both_sides(x / self.linear_to) for x in (low, high, value))
         return (value - low) / (high - low)
 
 
@@ -85,8 +102,11 @@ def shortened(word: str) -> str:
 
 
 def measured(value: float, half_width: float | None) -> str:
-    """A number with the half-width of its interval, both with as many decimals; or without."""
-    if not half_width:
+    """A number with the half-width of its interval, both with as many decimals; or without.
+
+    A half-width that is no more than the rounding of the value is none.
+    """
+    if not half_width or half_width < _ROUNDING * abs(value):
         return number(value)
     digits = max(_digits(half_width), _digits(value))
     return f"{value:,.{digits}f} ± {half_width:,.{digits}f}"
@@ -171,7 +191,7 @@ def logarithmic(label: str, values: Iterable[float], *, room: int | None = None)
         ticks = tuple((x, number(x)) for x in (low, high))
     while len(ticks) > _PARTS + 1:
         ticks = ticks[::2]
-    axis = Axis(label, low, high, ticks, is_log=True)
+    axis = Axis(f"{label}{_LOG}", low, high, ticks, is_log=True)
     return axis if room is None else _thinned(axis, ticks, room)
 
 
@@ -185,8 +205,39 @@ def of_values(label: str, values: Iterable[float]) -> Axis:
     if not is_log:
         return linear(label, known, zero=bool(known) and known[0] >= 0, room=ROOM)
     margin = (known[-1] / known[0]) ** 0.03
-    bare = Axis(label, known[0] / margin, known[-1] * margin, (), is_log=True)
+    bare = Axis(f"{label}{_LOG}", known[0] / margin, known[-1] * margin, (), is_log=True)
     return _thinned(bare, [(value, number(value)) for value in known], ROOM)
+
+
+def symmetric(label: str, values: Iterable[float], least: float, *, room: int) -> Axis:
+    """An axis on both sides of 0, on which values of several magnitudes can be told from 0.
+
+    It is logarithmic from the power of ten at or below ``least``, and linear nearer to 0.
+
+    Args:
+        label: what it shows, and the unit.
+        values: at least one that is ``least`` or further from 0.
+        least: the size of the least value that must be told from 0, above 0.
+        room: as of `linear`.
+    """
+    known = [0.0, *(value for value in values if math.isfinite(value))]
+    # Within so many powers of ten there is a tick with room at each or at every second.
+    power = max(
+        math.floor(math.log10(least) + 1e-9),
+        math.ceil(math.log10(max(map(abs, known)))) - _MOST_POWERS,
+    )
+    to = float(f"1e{power}")
+    low, high = min(known), max(known)
+    name = f"{label} (log beyond {'±' if low < -to else ''}{number(to)})"
+    bare = Axis(name, low, high, (), linear_to=to)
+    ticks: list[tuple[float, str]] = []
+    for end, sign in ((low, -1), (high, 1)):
+        sizes = [float(f"1e{k}") for k in range(power, power + _MOST_POWERS + 1)]
+        inside = [sign * size for size in sizes if size <= sign * end * (1 + 1e-9)]
+        outwards = [(value, number(value)) for value in (0.0, *inside)]
+        # From 0 on, so that 0 has a tick whatever else has room.
+        ticks += _thinned(bare, outwards, room).ticks
+    return replace(bare, ticks=tuple(sorted(set(ticks))))
 
 
 def lanes(words: Sequence[str], label: str = "") -> Axis:
@@ -203,6 +254,12 @@ def _step(least: float) -> float:
         if digit * power >= least * (1 - 1e-9):
             return float(f"{digit * power:.6g}")
     raise AssertionError("ten times a power of ten is at least the next one")
+
+
+def _both_sides(value: float) -> float:
+    """A value as it is between -1 and 1; beyond, its logarithm to the base of ten, and one."""
+    size = abs(value)
+    return value if size <= 1 else math.copysign(1 + math.log10(size), value)
 
 
 def _decimals(step: float) -> int:
@@ -229,5 +286,5 @@ def _thinned(axis: Axis, ticks: Iterable[tuple[float, str]], room: int) -> Axis:
 
 def _apart(axis: Axis, one: tuple[float, str], other: tuple[float, str], room: int) -> bool:
     """Whether the labels of two ticks have space between them."""
-    between = (axis.place(other[0]) - axis.place(one[0])) * room
+    between = abs(axis.place(other[0]) - axis.place(one[0])) * room
     return between >= (len(one[1]) + len(other[1])) / 2 + _GAP / 2

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sim.experiments.operational import Asymptotes, Measured, asymptotes
+from cellspec.text import counted
+from sim.experiments.operational import Asymptotes, Gain, Measured, asymptotes
 from sim.output.report.charts import Colour, Dots, Layer, Level, Line, Marks
 from sim.output.report.scale import Axis, measured
 from sim.output.report.sweep_folder import SweepPoint
@@ -22,6 +23,9 @@ _SMOOTH = 48
 """Points of a curved bound."""
 
 _KNEE = "knee, with its interval"
+
+_MOST_LISTED = 3
+"""Points above a bound that a sentence lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +49,75 @@ class SeriesBounds:
         return found.holds and found.is_saturated and not found.is_knee_below
 
     def sentence(self) -> str:
-        """What they say about the series."""
+        """What the runs show about the series and its bounds."""
         found = self.found
         where = f"{printable(self.words)}: " if self.words else ""
         each = f"X₁ = {measured(found.each, found.each_half_width)} rows/s"
         if found.fewest != 1:
             each += f" (by {found.fewest:g} calls at once, the fewest)"
-        if not found.holds:
-            return (
-                f"{where}{each}; N calls at once are shown to do more than N times as much, as "
-                "where a longer run loses more to crashes: the bound does not hold, and there is "
-                "no knee."
-            )
         most = measured(found.most, found.most_half_width)
-        if not found.is_saturated:
-            return (
-                f"{where}{each}; throughput still grows at {most} rows/s, the most that was seen: "
-                "the knee lies further on."
+        if not found.holds:
+            return f"{where}{each}; the most seen is {most} rows/s. {_excess_words(found)}"
+        at = f"{measured(found.knee, found.knee_half_width)} calls at once"
+        if found.is_saturated:
+            knee = f"the two bounds meet at {at}, the knee"
+            if found.is_knee_below:
+                knee = f"the knee lies at {found.fewest:g} calls at once, or below"
+            beyond = (
+                f" Measured around and beyond it: {_gain_words(found.gains)}."
+                if found.gains
+                else ""
             )
-        if found.is_knee_below:
-            knee = f"the knee lies at {found.fewest:g} calls at once, or below"
-        else:
-            at = measured(found.knee, found.knee_half_width)
-            knee = f"the knee lies at {at} calls at once: more of them gain little"
-        return f"{where}{each}, Xmax = {most} rows/s; {knee}."
+            return f"{where}{each}, Xmax = {most} rows/s; {knee}.{beyond}"
+        last = _gain_words([found.last])
+        if found.is_growing:
+            return (
+                f"{where}{each}; throughput still grows at the most calls: {last}. The most seen "
+                f"is {most} rows/s, which N · X₁ reaches at {at}: the knee lies further on."
+            )
+        return (
+            f"{where}{each}; the most seen is {most} rows/s. These runs do not show whether "
+            f"throughput still grows at the most calls: {last}. If it does not, the two bounds "
+            f"meet at {at}, the knee; else it lies further on. More replications can tell."
+        )
+
+
+def _gain_words(gains: Sequence[Gain]) -> str:
+    """Each gain with its interval: ``from 16 to 32 calls at once +0.12 ± 0.05 rows/s (…)``."""
+    said = []
+    for one in gains:
+        words = f"from {one.few:g} to {one.many:g} calls at once "
+        if one.half_width == 0 and one.more == 0:
+            said.append(f"{words}no change in any run")
+            continue
+        words += f"{_signed(one.more, one.half_width)} rows/s"
+        shown = "" if one.is_shown or one.half_width is None else ", no difference shown"
+        if one.share is not None:
+            half = None if one.share_half_width is None else 100 * one.share_half_width
+            words += f" ({_signed(100 * one.share, half)} %{shown})"
+        said.append(words)
+    return ", ".join(said)
+
+
+def _excess_words(found: Asymptotes) -> str:
+    """Where points are above the first bound, and why they can be."""
+    listed = [
+        f"with {one.calls:g} calls at once throughput is {measured(one.more, one.half_width)} "
+        "rows/s above it"
+        for one in found.above[:_MOST_LISTED]
+    ]
+    more = len(found.above) - len(listed)
+    listed += [f"and at {counted(more, 'more point')}"] if more else []
+    return (
+        f"N · X₁ is no bound here, and there is no knee: {', '.join(listed)}, run by run on the "
+        f"same seeds. This can be: X₁ was measured at N = {found.fewest:g}, where a run takes "
+        "longer and can lose a larger share of its time to crashes or checkpoints, so that X₁ is "
+        f"too low. At the most calls: {_gain_words([found.last])}."
+    )
+
+
+def _signed(value: float, half_width: float | None) -> str:
+    return f"{'+' if value >= 0 else ''}{measured(value, half_width)}"
 
 
 def bounds_of(series: Sequence[tuple[str, Sequence[SweepPoint]]], field: str) -> list[SeriesBounds]:
@@ -101,10 +150,13 @@ def bounds_of(series: Sequence[tuple[str, Sequence[SweepPoint]]], field: str) ->
 
 
 def bound_layers(bounds: Sequence[SeriesBounds], x: Axis, y: Axis) -> list[Layer]:
-    """Both bounds of each series where they hold, as far as they lie in the chart, and the knee."""
+    """Both bounds of each series, as far as they lie in the chart, and the knee.
+
+    Of several series those whose points are above their bound have none.
+    """
     held = [one for one in bounds if one.found.holds]
     if len(bounds) == 1:
-        layers = list(_alone(held[0].found, x, y)) if held else []
+        layers = list(_alone(bounds[0].found, x, y))
     else:
         named = "the lower of N · X₁ and Xmax, of each series"
         # A name for all of them, in no series' colour.
@@ -119,9 +171,10 @@ def bound_layers(bounds: Sequence[SeriesBounds], x: Axis, y: Axis) -> list[Layer
 def _alone(found: Asymptotes, x: Axis, y: Axis) -> Iterator[Layer]:
     rising = _rising(found, x, min(x.high, y.high / found.each))
     if rising:
-        yield Line(rising, "N · X₁", "quiet", dashed=True)
+        name = "N · X₁" if found.holds else "N · X₁, which points exceed"
+        yield Line(rising, name, "quiet", dashed=True)
     yield Level(found.most, "Xmax" if found.is_saturated else "the most seen", "limit")
-    if found.is_saturated and not found.is_knee_below and x.low <= found.knee <= x.high:
+    if SeriesBounds("", 0, found).has_knee and x.low <= found.knee <= x.high:
         yield Marks((found.knee,), "", "checkpoint")
 
 

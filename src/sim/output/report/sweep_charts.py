@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from cellspec.text import counted
 from sim.experiments.intervals import Difference, paired
@@ -41,6 +42,7 @@ from sim.output.report.scale import (
     measured,
     number,
     of_values,
+    symmetric,
 )
 from sim.output.report.sweep_bounds import bound_layers, bounds_of
 from sim.output.report.sweep_folder import SweepPoint, SweepTables, is_number
@@ -88,7 +90,13 @@ _LEAST_ON_A_LINE = 3
 """Points that a line takes, where a field has so many values."""
 
 _WIDE = 20
-"""An axis is logarithmic where its largest mean is so many times the least."""
+"""An axis is logarithmic where its largest value is so many times the least."""
+
+_FAR = 4
+"""It also is where it is so many times the least, and the lower half lies close together."""
+
+_CLOSE = 0.1
+"""Half of the values are close together if they take this share of an axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +219,31 @@ def _ends(sweep: SweepTables, figure: str) -> Iterator[float]:
 def _axis(
     label: str, values: Sequence[float], ends: Sequence[float], room: int | None = None
 ) -> Axis:
-    """The axis of a figure: logarithmic where its means are of several magnitudes."""
-    if min(values) > 0 and max(values) >= _WIDE * min(values):
+    """The axis of a figure: logarithmic where a linear one would not tell its means apart."""
+    if min(values) > 0 and _is_wide(values):
         around = [end for end in ends if end >= min(values) / 2]
         return logarithmic(label, [min(values) / 1.25, 1.25 * max(values), *around], room=room)
     return linear(label, ends, zero=min(ends) < 0.5 * max(ends), room=room)
+
+
+def _is_wide(values: Sequence[float]) -> bool:
+    """Whether values above 0 are of several magnitudes, or a few far ones press the rest."""
+    low, high = min(values), max(values)
+    close = median(values) - low < _CLOSE * (high - low)
+    return high >= _WIDE * low or (high >= _FAR * low and close)
+
+
+def _axis_of_differences(label: str, ends: Sequence[float], shown: Sequence[float]) -> Axis:
+    """The axis of differences: logarithmic beyond the least that is shown, if others are far.
+
+    Args:
+        label: what it shows, and the unit.
+        ends: of all intervals.
+        shown: the sizes of those differences that are shown, above 0.
+    """
+    if shown and _is_wide([*shown, max(map(abs, ends))]):
+        return symmetric(label, ends, min(shown), room=ROOM_BESIDE_WORDS)
+    return linear(label, ends, room=ROOM_BESIDE_WORDS)
 
 
 def _means(sweep: SweepTables, figure: str) -> list[float]:
@@ -270,8 +298,16 @@ def _throughput(key: str, sweep: SweepTables, field: str) -> Chart:
     if bounds:
         notes.append(
             "Bounds after Denning and Buzen, 1978: N calls at once do at most N · X₁, X₁ being "
-            "what one does, and never more than Xmax; the knee is where they cross."
+            "what one does, and never more than Xmax; the knee is where the two meet, and around "
+            "it throughput lies below both. Here they are estimates, by the fewest calls at once "
+            "and by the most throughput seen; a point may lie above them by chance. Gains are "
+            "taken run by run on the same seeds, with intervals at 95 % that hold each by itself."
         )
+        if any(one.found.fewest > 1 for one in bounds):
+            notes.append(
+                "If the fewest calls at once already wait for each other, X₁ is too low, and the "
+                "knee lies at fewer calls than is said."
+            )
     return Chart(
         key,
         f"Throughput by {printable(field)}",
@@ -423,6 +459,7 @@ def _differences(sweep: SweepTables, against: Sequence[Against]) -> Chart:
     ends = [
         end for layer in layers if isinstance(layer, Dots) for p in layer.points for end in p[2:]
     ]
+    sizes = [abs(one.difference.difference.mean) for one in some if one.difference.is_shown]
     notes = [
         f"Makespan less that of {_named(best)}, run by run on the same seeds, with intervals at "
         "95 %; each holds by itself. The best of many points was chosen by these same runs.",
@@ -433,7 +470,7 @@ def _differences(sweep: SweepTables, against: Sequence[Against]) -> Chart:
         "differences",
         "Paired differences from the best point",
         f"How much longer the runs of other points take than those of point {best.number}.",
-        linear("makespan more than the best, s", ends, room=ROOM_BESIDE_WORDS),
+        _axis_of_differences("makespan more than the best, s", ends, sizes),
         lanes([_lane(one.point) for one in some], "point: values of its fields"),
         tuple(layers),
         notes=tuple(notes),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sim.output.report.scale import (
     ROOM,
+    ROOM_BESIDE_WORDS,
     Axis,
     lanes,
     linear,
@@ -17,6 +18,7 @@ from sim.output.report.scale import (
     number,
     of_values,
     over_time,
+    symmetric,
 )
 
 sizes = st.floats(1e-6, 1e9)
@@ -95,9 +97,41 @@ def test_a_logarithmic_axis_refuses_nought() -> None:
         logarithmic("", [0.0, 1.0])
 
 
+@given(sizes, st.floats(1, 1e9), st.floats(-1, 1))
+def test_a_symmetric_axis_tells_the_least_from_0_and_keeps_the_order(
+    least: float, times: float, back: float
+) -> None:
+    high, low = least * times, least * times * back
+    axis = symmetric("x, s", [low, high], least, room=ROOM_BESIDE_WORDS)
+    assert "x, s (log beyond " in axis.label
+    values = sorted([min(low, 0.0), 0.0, least, high])
+    places = [axis.place(value) for value in values]
+    assert places == sorted(places)
+    assert places[0] == pytest.approx(0)
+    assert places[-1] == pytest.approx(1)
+    if times < 1e5:
+        assert axis.place(least) - axis.place(0.0) > 0.04
+    assert (0.0, "0") in axis.ticks
+    assert len(axis.ticks) >= 2
+    for (one, word), (other, after) in zip(axis.ticks, axis.ticks[1:], strict=False):
+        room = (axis.place(other) - axis.place(one)) * ROOM_BESIDE_WORDS
+        assert room >= (len(word) + len(after)) / 2
+
+
+def test_a_symmetric_axis_has_its_ticks_at_powers_of_ten_from_0_on() -> None:
+    axis = symmetric("x, s", [-30, 2500], 7, room=ROOM_BESIDE_WORDS)
+    assert axis.label == "x, s (log beyond ±1)"
+    assert [word for _, word in axis.ticks] == ["-10", "-1", "0", "1", "10", "100"]
+    # Near 0 it is linear, and as long on each side as a factor of ten.
+    tenth = axis.place(100) - axis.place(10)
+    assert axis.place(0.5) - axis.place(-0.5) == pytest.approx(tenth)
+    assert axis.place(1) - axis.place(0) == pytest.approx(tenth)
+
+
 def test_a_swept_field_has_its_ticks_at_the_values_that_were_run() -> None:
     axis = of_values("calls", [64, 1, 4, 16, 2, 32, 8])
     assert axis.is_log
+    assert axis.label == "calls (log)"
     assert [word for _, word in axis.ticks] == ["1", "2", "4", "8", "16", "32", "64"]
     # Thousands of them leave those out that have no space.
     close = of_values("calls", range(100, 1100, 20))

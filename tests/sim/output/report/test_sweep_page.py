@@ -17,11 +17,12 @@ import pytest
 import yaml
 
 from sim.cli import main
-from sim.experiments.intervals import paired
+from sim.experiments.intervals import mean_of, paired
 from sim.output.report.charts import Dots, Line
 from sim.output.report.plots import FORMATS, plots
+from sim.output.report.scale import measured
 from sim.output.report.sweep_charts import against_best, best_point, charts_of_sweep
-from sim.output.report.sweep_folder import read_sweep
+from sim.output.report.sweep_folder import Cell, SweepPoint, SweepTables, read_sweep
 from tests.sim.output.report.sweeps import SCENARIO, sweep
 
 GPU, SAVED = "limits.resources.gpu", "checkpoint.every_rows"
@@ -107,8 +108,10 @@ def test_fields_decide_which_charts_there_are(page: str) -> None:
         "Paired differences from the best point",
     ]
     labels = set(re.findall(r'class="label">([^<]+)<', page))
-    assert {"throughput, rows/s", "makespan, s", "cost, money of the scenario"} <= labels
-    assert {f"{GPU}, calls at once", f"{SAVED}, rows", "makespan more than the best, s"} <= labels
+    # The slowest of them takes far longer than the rest.
+    assert {"throughput, rows/s", "makespan, s (log)", "cost, money of the scenario"} <= labels
+    assert {f"{GPU}, calls at once (log)", f"{SAVED}, rows"} <= labels
+    assert any(one.startswith("makespan more than the best, s (log beyond ") for one in labels)
     assert "policy=fifo" in page
 
 
@@ -151,7 +154,7 @@ def test_throughput_has_both_bounds_and_their_knee(ladder: Path) -> None:
     assert [float(x) for x in numbers[0]] == pytest.approx(
         [each, halves[0], most, halves[1]], rel=0.01
     )
-    ((knee, half),) = re.findall(r"the knee lies at (\S+) ± (\S+) calls", said)
+    ((knee, half),) = re.findall(r"bounds meet at (\S+) ± (\S+) calls at once, the knee", said)
     assert float(knee) == pytest.approx(most / each, rel=0.01)
     assert most / each == pytest.approx(8, rel=0.2)
     # The interval of a ratio of two means over the same seeds.
@@ -160,6 +163,88 @@ def test_throughput_has_both_bounds_and_their_knee(ladder: Path) -> None:
     rest = [b - most / each * a for a, b in zip(low, high, strict=True)]
     expected = 2.5706 * stdev(rest) / sqrt(len(rest)) / each
     assert float(half) == pytest.approx(expected, rel=0.01)
+
+
+def point(number: int, calls: int, rates: list[float]) -> SweepPoint:
+    """A point by its throughput, run by run; a run takes as long as 100 rows do."""
+    runs = {k: {"rows_per_s": rate, "makespan_s": 100 / rate} for k, rate in enumerate(rates)}
+    figures = {}
+    for name in ("rows_per_s", "makespan_s"):
+        found = mean_of([run[name] for run in runs.values()])
+        figures[name] = Cell(str(found.mean), str(found.half_width))
+    return SweepPoint(number, {GPU: str(calls)}, len(rates), "", figures, runs)
+
+
+def tables_of(rates: dict[int, list[float]]) -> SweepTables:
+    points = tuple(point(k, calls, runs) for k, (calls, runs) in enumerate(rates.items()))
+    return SweepTables(Path("out"), "made", (GPU,), points)
+
+
+NOISE = [0.5, 0.8, 1.0, 1.3, 1.6]
+"""Of each seed, in every point alike: its crashes fall well or badly."""
+
+
+def by_noise(rate: float, more: float) -> list[float]:
+    return [rate * by + more * (k % 2) for k, by in enumerate(NOISE)]
+
+
+def test_the_page_says_where_throughput_still_grows_although_intervals_overlap() -> None:
+    runs = {2: by_noise(1, 0), 16: by_noise(6, 0.02), 32: by_noise(8, 0.1)}
+    chart = charts_of_sweep(tables_of(runs), [])[0]
+    (said,) = chart.says
+    found = paired(runs[16], runs[32])
+    assert found.relative is not None
+    assert found.relative_half_width is not None
+    gain = measured(found.difference.mean, found.difference.half_width)
+    share = measured(100 * found.relative, 100 * found.relative_half_width)
+    assert (
+        "throughput still grows at the most calls: from 16 to 32 calls at once "
+        f"+{gain} rows/s (+{share} %)" in said
+    )
+    assert "the knee lies further on" in said
+    assert "knee, with its interval" not in [layer.name for layer in chart.legend()]
+
+
+def test_the_page_says_what_is_gained_beyond_the_knee() -> None:
+    rates = {8: 0.8, 16: 1.07, 32: 1.25, 64: 1.3, 128: 1.31}
+    chart = charts_of_sweep(tables_of({n: by_noise(x, 0) for n, x in rates.items()}), [])[0]
+    (said,) = chart.says
+    assert "the two bounds meet at 13.1 calls at once, the knee." in said
+    assert re.search(
+        r"beyond it: from 8 to 128 calls at once \+0.530 ± \S+ rows/s \(\+63.7 %\), "
+        r"from 16 to 128 calls at once \+0.250 ± \S+ rows/s \(\+22.4 %\)\.",
+        said,
+    )
+    assert any("X₁ is too low, and the knee lies at fewer calls" in note for note in chart.notes)
+
+
+def test_a_point_above_its_bound_is_named_and_the_line_is_called_no_bound() -> None:
+    runs = {2: by_noise(1, 0), 8: by_noise(4.4, 0.1), 16: by_noise(5, 0), 32: by_noise(5, 0)}
+    chart = charts_of_sweep(tables_of(runs), [])[0]
+    (said,) = chart.says
+    found = mean_of([b - 4 * a for a, b in zip(runs[2], runs[8], strict=True)])
+    excess = measured(found.mean, found.half_width)
+    assert (
+        f"N · X₁ is no bound here, and there is no knee: with 8 calls at once throughput is "
+        f"{excess} rows/s above it" in said
+    )
+    names = [layer.name for layer in chart.legend()]
+    assert names[:2] == ["N · X₁, which points exceed", "Xmax"]
+
+
+def test_one_far_point_leaves_the_differences_of_others_to_be_seen() -> None:
+    rates = {calls + 1: 10 - 0.1 * calls for calls in range(12)} | {99: 0.01}
+    tables = tables_of({n: [x, 1.01 * x, 0.99 * x] for n, x in rates.items()})
+    against = against_best(tables)
+    chart = next(one for one in charts_of_sweep(tables, against) if one.key == "differences")
+    assert chart.x.label == "makespan more than the best, s (log beyond 0.1)"
+    dots = [dot for one in chart.layers if isinstance(one, Dots) for dot in one.points]
+    assert len(dots) == 12
+    zero = chart.x.place(0.0)
+    # A twentieth of the width is ten times a dot's radius.
+    assert all(chart.x.place(at) - zero > 0.05 for at, *_ in dots)
+    makespan = next(one for one in charts_of_sweep(tables, []) if one.key.startswith("makespan"))
+    assert makespan.y.label == "makespan, s (log)"
 
 
 def test_several_series_have_bounds_and_a_knee_each(several: Path) -> None:
