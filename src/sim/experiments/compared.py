@@ -232,7 +232,8 @@ def compare(
 
     run_until(rule, made.grow, look)
     settings = tuple(Setting(name, *values) for name, values in differences(a, b).items())
-    return replace(compared(*made.runs, names=names), settings=settings), made
+    found = compared(*made.runs, names=names)
+    return replace(found, settings=settings, same_scenario=not settings), made
 
 
 def as_share(found: Compared) -> Mean:
