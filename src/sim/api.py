@@ -48,7 +48,7 @@ from sim.experiments.sweep.derived import PointRuns, derived_files, point_runs
 from sim.experiments.sweep.points import load_sweep
 from sim.experiments.sweep.runner import make_missing
 from sim.experiments.sweep.store import SweepFolder, manifest_of
-from sim.scenario.loader import load_scenario
+from sim.scenario.loader import ScenarioFile
 from sim.scenario.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -323,13 +323,16 @@ def load(scenario: str | Path, changes: Mapping[str, Any] | None = None) -> Scen
             ``{"columns.sql.latency.median_s": 2, "limits.workers": 64}``.
 
     Raises:
-        SpecError: it cannot be used; a line for each fault.
+        FaultsError: it cannot be used: a line for each fault, which names the line of the file, or
+            the change that brought it.
+        SpecError: there is no such file or example; or a change has a value that no file could say.
         MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
     """
     named = isinstance(scenario, str) and not is_path(scenario)
     path = example_path(str(scenario)) if named else Path(scenario)
     given = _plain(changes or {}, "changes")
-    return load_scenario(path, {name: json.dumps(value) for name, value in given.items()})
+    texts = {name: json.dumps(value) for name, value in given.items()}
+    return ScenarioFile(path).load(texts, option="changes: ")
 
 
 def run(

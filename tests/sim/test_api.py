@@ -51,6 +51,25 @@ def test_a_field_is_changed_by_its_path() -> None:
         load("text_to_sqll")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rows": -1}, r"text_to_sql\.yaml: changes: rows: rows: expected at least 1, got -1"),
+        ({"rows.x": 1}, r"text_to_sql\.yaml: changes: rows\.x: rows is 2000, and has no fields"),
+        (
+            {"columns.sql.latency.model": "constant"},
+            r"value_s: is missing \(with changes: columns\.sql\.latency\.model\)",
+        ),
+    ],
+)
+def test_a_fault_of_a_change_names_the_argument_and_no_option(
+    changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(FaultsError, match=said) as caught:
+        load("text_to_sql", changes)
+    assert "--" not in str(caught.value)
+
+
 def test_a_figure_is_an_array_of_a_number_for_each_run(runs: Runs) -> None:
     assert len(runs) == 12
     assert runs.seeds == list(range(12))

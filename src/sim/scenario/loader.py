@@ -57,8 +57,8 @@ class ScenarioFile:
 
         Args:
             overrides, memory: as of `load_scenario`.
-            option: what stands before the path of an override in a message; "" if overrides are
-                no options.
+            option: what stands before the path of an override in a message, such as
+                ``changes: ``; "" if its field says enough.
             called: what a message calls the file; None for its path.
 
         Raises:
