@@ -6,6 +6,7 @@ with outputs gives them again.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -44,6 +45,24 @@ def test_the_notebook_of_a_decision_shows_what_it_gives(tmp_path: Path) -> None:
     again = read(SHOWN)
     execute(again, tmp_path, timeout_s=300)
     assert texts(again) == texts(kept)
+
+
+def test_a_share_of_the_notebook_has_the_interval_of_a_share() -> None:
+    """A half-width divided by A's mean is another one: it can reach below −100 %."""
+    notebook = read(SHOWN)
+    codes = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert not [code for code in codes if re.search(r"half_width\s*/", code)]
+    shown = " ".join(str(text) for cell in texts(notebook) for text in cell)
+    shares = re.findall(r"([+-][\d.]+) % ± ([\d.]+) %", shown)
+    assert len(shares) >= 8
+    assert all(float(share) - float(half) > -100 for share, half in shares)
+
+
+def test_what_the_notebook_chose_is_confirmed_on_other_seeds() -> None:
+    codes = [cell.source for cell in read(SHOWN).cells if cell.cell_type == "code"]
+    decided = [code for code in codes if "saving(best)" in code and "compare(" in code]
+    assert len(decided) == 2
+    assert all("first_seed=" in code for code in decided)
 
 
 def test_the_notebook_of_a_decision_has_its_plots() -> None:

@@ -24,7 +24,8 @@ A notebook asks the same questions as the command line, and goes on with the ans
 
 Seeds are 0, 1, 2, … in each of them, so that results of one call can be paired with those of
 another. Figures have the names of ``cellspec run --format csv``; `sim.figures` defines them.
-Nothing here prints. pandas is imported where it is asked for.
+Nothing here prints. ``simulations/python.md`` shows each call and what it gives. pandas is imported
+where it is asked for.
 """
 
 from __future__ import annotations

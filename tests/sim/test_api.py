@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,9 @@ import pytest
 import sim
 from cellspec.errors import FaultsError, MissingExtraError, SpecError
 from sim import compare, load, run, sweep
-from sim.api import Runs
+from sim.api import PairedRuns, Runs, SweepRuns
 from sim.cli import main
+from sim.experiments.intervals import Difference, Mean, Quantile
 
 ONE_RUN = {"rows": 20, "crashes": []}
 
@@ -34,6 +38,38 @@ def test_the_names_are_there_and_no_others() -> None:
     assert {"compare", "load", "run", "sweep"} <= set(dir(sim))
     with pytest.raises(AttributeError, match="has no attribute 'walk'"):
         _ = sim.walk
+
+
+PAGE = Path(__file__).parents[2] / "simulations" / "python.md"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Runs, PairedRuns, SweepRuns, Mean, Quantile, Difference],
+    ids=lambda kind: kind.__name__,
+)
+def test_the_page_of_python_names_each_field_of_a_result(kind: type) -> None:
+    """In the table of its class: other tables have fields of the same names."""
+    text = PAGE.read_text(encoding="utf-8")
+    _, _, table = text.partition(f"| of the result `{kind.__name__}` |")
+    lines = [f"|{line}" for line in table.partition("\n\n")[0].splitlines()]
+    if not table:
+        after = text.partition(f"| `{kind.__name__}` |")[2].partition("\n| `")
+        lines = after[0].splitlines()
+    named = set(re.findall(r"`(\w+)", " ".join(line.split("|")[-3] for line in lines)))
+    assert {name for name in dir(kind) if name[0] != "_"} <= named
+
+
+@pytest.mark.parametrize("call", [load, run, compare, sweep], ids=lambda call: call.__name__)
+def test_the_page_of_python_names_each_argument(call: Callable[..., object]) -> None:
+    section = PAGE.read_text(encoding="utf-8").partition(f"## {call.__name__}: ")[2]
+    named = set(re.findall(r"`(\w+)", section.partition("\n## ")[0]))
+    if "those of `run`" in section.partition("\n## ")[0]:
+        named |= set(inspect.signature(run).parameters)
+    # Those that a call gives by their place are seen in the example.
+    parameters = inspect.signature(call).parameters
+    placed = {"scenario", "given", "out"}
+    assert set(parameters) - placed <= named
 
 
 def test_importing_the_package_loads_no_library() -> None:

@@ -129,41 +129,45 @@ def lines(cases: Mapping[str, Case]) -> list[Model]:
     def case(name: str, label: str, mean: float, steady: float) -> Model:
         return of_case(cases[name], label, mean, WAIT, steady)
 
+    def of(model: str, gap_s: float, service_s: float, customers: int) -> str:
+        return f"{model}: gap {gap_s:.5g} s, m {service_s:g} s, first {customers:,}"
+
+    def mmk(name: str, gap_s: float, service_s: float, servers: int, customers: int) -> Model:
+        label = of(f"M/M/{servers}", gap_s, service_s, customers)
+        mean = mmk_wait_s(gap_s, service_s, servers, customers)
+        steady = mmk_steady_wait_s(gap_s, service_s, servers)
+        if name:
+            return case(name, label, mean, steady)
+        scenarios = desk(customers, gap_s, exponential(service_s), servers)
+        return Model(label, mean, WAIT, scenarios, steady=steady)
+
     lognormal = cases["E2-lognormal"]
     squared_cv = math.e - 1
     gamma: Data = {"model": "gamma", "mean_s": 2.0, "shape": 4.0}
     return [
+        mmk("E1-0", 5 / 3, 1, 1, 2000),
+        mmk("E1-1", 2 / 3, 1, 2, 3000),
+        mmk("", 0.5, 1.6, 4, 1000),
         case(
-            "E1-0", "M/M/1, load 0.6", mmk_wait_s(5 / 3, 1, 1, 2000), mmk_steady_wait_s(5 / 3, 1, 1)
+            "E2-constant",
+            of("M/D/1", 2, 1, 2000),
+            md1_wait_s(2, 1, 2000),
+            mg1_steady_wait_s(2, 1, 0),
         ),
-        case(
-            "E1-1",
-            "M/M/2, load 0.75",
-            mmk_wait_s(2 / 3, 1, 2, 3000),
-            mmk_steady_wait_s(2 / 3, 1, 2),
-        ),
-        Model(
-            "M/M/4, load 0.8",
-            mmk_wait_s(0.5, 1.6, 4, 1000),
-            WAIT,
-            desk(1000, 0.5, exponential(1.6), 4),
-            steady=mmk_steady_wait_s(0.5, 1.6, 4),
-        ),
-        case("E2-constant", "M/D/1, load 0.5", md1_wait_s(2, 1, 2000), mg1_steady_wait_s(2, 1, 0)),
         case(
             "E2-gamma",
-            "M/G/1, gamma of shape 0.5, load 0.5",
+            of("M/G/1, gamma of shape 0.5", 2, 1, 2000),
             mgamma1_wait_s(2, 1, 0.5, 2000),
             mg1_steady_wait_s(2, 1, 2),
         ),
         case(
             "E2-lognormal",
-            "M/G/1, lognormal of sigma 1, load 0.5",
+            of("M/G/1, lognormal of sigma 1", 2, 1, 2000),
             lognormal.expected[0].value,
             mg1_steady_wait_s(2, 1, squared_cv),
         ),
         Model(
-            "M/G/1, gamma of shape 4, load 0.8",
+            of("M/G/1, gamma of shape 4", 2.5, 2, 1000),
             mgamma1_wait_s(2.5, 2, 4, 1000),
             WAIT,
             desk(1000, 2.5, gamma, 1),
@@ -187,7 +191,7 @@ def tandems(cases: Mapping[str, Case]) -> list[Model]:
 
     uneven = Station(0.5), Station(2.0, 3)
     return [
-        of_case(cases["E0"], "one station of 16 places, 200 rows", all_at_once_s(200, 16, 2)),
+        of_case(cases["E0"], "one station, 16 of 2 s, 200 rows", all_at_once_s(200, 16, 2)),
         of_case(
             cases["E4"],
             "tandem, 2 of 1 s and 4 of 2.5 s, 60 rows",
@@ -264,22 +268,33 @@ def one_by_one(rows: int, latency: Data, between_s: float, restart_s: float, **m
 def crashes(cases: Mapping[str, Case]) -> list[Model]:
     """A run that crashes again and again, until it is through."""
 
+    def of(rows: str, between_s: float, restart_s: float) -> str:
+        return f"{rows}; M {between_s:,g} s, D {restart_s:g} s"
+
     def saved(name: str, every: int) -> Model:
-        label = f"400 rows of 10 s, saved every {every}; a write stops the run for 30 s"
-        return of_case(cases[name], label, checkpointed_s(400, every, 10, 1200, 60, 30))
+        rows = f"400 rows of 10 s, saved every {every}, C 30 s"
+        return of_case(
+            cases[name], of(rows, 1200, 60), checkpointed_s(400, every, 10, 1200, 60, 30)
+        )
 
     row: Data = {"model": "constant", "value_s": 1.0}
     return [
         Model(
-            "60 rows of 1 s, nothing is saved",
+            of("60 rows of 1 s, nothing is saved", 50, 3),
             segment_s(60, 50, 3),
             "makespan_s",
             (one_by_one(60, row, 50, 3),),
             120,
         ),
-        of_case(cases["F0"], "200 rows of 1 s, saved every 10", checkpointed_s(200, 10, 1, 40, 2)),
         of_case(
-            cases["F3"], "300 exponential rows, saved one by one", fresh_rows_s(300, 1, 5, 0.5)
+            cases["F0"],
+            of("200 rows of 1 s, saved every 10", 40, 2),
+            checkpointed_s(200, 10, 1, 40, 2),
+        ),
+        of_case(
+            cases["F3"],
+            of("300 exponential rows of 1 s, saved one by one", 5, 0.5),
+            fresh_rows_s(300, 1, 5, 0.5),
         ),
         *(saved(f"F1-{every}", every) for every in (20, 25, 80)),
     ]

@@ -159,9 +159,9 @@ def table_of(theory: Theory, section: str) -> str:
 # Sections
 
 LINES = """\
-Customers come at exponential gaps to a desk of one or several servers, in the order of their
-coming. The figure is the mean wait of the first 1,000 to 3,000 of a run that begins empty, which
-is below that of the steady state.
+Customers come at exponential gaps to a desk of one or several servers (M/M/2 has two), in the order
+of their coming. *Gap* is the mean gap, m the mean service time. The figure is the mean wait of so
+many customers, the first ones of a run that begins empty; it is below that of the steady state.
 
 {table}
 
@@ -171,7 +171,9 @@ is below that of the steady state.
 - M/D/1, M/G/1 with gamma services: Spitzer's identity, E W(n+1) = Σ E max(0, S(i))/i over the walks
   S of services less gaps, i = 1 to n (Asmussen, Applied Probability and Queues, 2003, section
   VIII.4). Steady: {steady_mg1}, by Pollaczek and
-  Khinchine's r/(1 − r) · s(1 + c²)/2, r the load (Kleinrock, section 5.6).
+  Khinchine's r/(1 − r) · m(1 + c²)/2 (Kleinrock, section 5.6). Here r is the load, m/gap; and c²
+  is the variance of a service over m²: 0 of a constant, 1/a of a gamma of shape a, e^(b²) − 1 of a
+  lognormal of sigma b.
 - The lognormal one is known from 400 runs of another program, whose own error is given."""
 
 
@@ -189,14 +191,15 @@ def lines_section(theory: Theory) -> str:
 
 
 TANDEMS = """\
-All rows are there from the start, and calls are exponential. The figure is the makespan.
+All rows are there from the start, and calls are exponential: *16 of 2 s* is a station that makes 16
+calls at a time, each of 2 s on average. The figure is the makespan.
 
 {table}
 
-- One station of k places, n calls: ((n − k)/k + 1 + 1/2 + … + 1/k) s: one ends every s/k while
-  calls wait, and the last k race each other.
-- Tandem: the mean time that is left, state by state (rows at the first station, at the second):
-  V = (1 + Σ rate · V after)/Σ rate.
+- One station of k places, n calls of mean m: m · ((n − k)/k + 1 + 1/2 + … + 1/k). One ends every
+  m/k on average while calls wait, and the last k race each other.
+- Tandem: the mean time V that is left, state by state (rows at the first station, at the second):
+  V = (1 + Σ rate · V after)/Σ rate. The rate of a station with i rows and k places is min(i, k)/m.
 
 Of constant times a tandem is exact. 1,000 rows through stations of 2, 1 and 10 s with 2, 1 and 10
 servers take 2 + 1,000 + 10 s: {constant} s simulated ([validation](validation.md))."""
@@ -224,7 +227,8 @@ def tandems_section(theory: Theory) -> str:
 
 CLOSED = """\
 Rows are admitted one by one (`limits.row_groups: {{rows: 1}}`): the next one when one is finished,
-so that always equally many are under way. *Think* is a station with a server for each row.
+so that always equally many are under way. Times are exponential, and *1 of 1 s* is a station as
+above. *Think* is a station with a server for each row.
 
 {table}
 
@@ -370,16 +374,17 @@ def within_bounds(workflow: Workflow) -> dict[int, tuple[str, str, str]]:
 
 CRASHES = """\
 One worker makes one row after the other, and the process crashes at exponential distances of mean
-M; a restart takes D, in which nothing happens. The figure is the makespan.
+M; a restart takes D, in which nothing happens. A save stops the run for C, and takes no time where
+no C is given; where rows are saved, the last ones are too. The figure is the makespan.
 
 {table}
 
-- A piece of work t that a crash loses: (M + D)(e^(t/M) − 1), for all of it where nothing is saved,
-  and for each t between two saves that take no time.
-- With a write of C that stops the run, in which a crash keeps the save in one case of two: (M + D)
-  F(w)/(S(w) + (F(w) − F(t))/2), where w = t + C, F(x) = 1 − e^(−x/M) and S = 1 − F.
+- A piece of work t that a crash loses takes (M + D)(e^(t/M) − 1). Where nothing is saved, all work
+  is one piece; else what lies between two saves is one, and the makespan is the sum.
+- With a write of C that stops the run, in which a crash keeps the save in one case of two, a piece
+  takes (M + D) F(w)/(S(w) + (F(w) − F(t))/2), where w = t + C, F(x) = 1 − e^(−x/M), S = 1 − F.
 - Exponential rows that are saved one by one and drawn anew after a crash forget how far they were:
-  each costs its mean m, and D · m/M for restarts."""
+  a row of mean m takes m, and D · m/M for restarts."""
 
 
 def crashes_section(theory: Theory) -> str:

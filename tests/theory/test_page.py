@@ -9,7 +9,7 @@ import pytest
 
 from sim.experiments.intervals import mean_of
 from tests.theory.cases import FOLDER, SURE
-from tests.theory.formulas import critical_path_s
+from tests.theory.formulas import critical_path_s, mmk_wait_s
 from tests.theory.models import GRAHAM, HAIR_S, Model, graham
 from tests.theory.page import (
     MODELS,
@@ -57,6 +57,47 @@ def test_a_table_says_what_theory_says_now_and_what_seed_0_gives(section: str) -
         error = half / 2
         assert abs(mean - model.mean) <= SURE * error + model.margin
         assert float(off) == pytest.approx((mean - model.mean) / error, abs=0.15)
+
+
+def numbers(pattern: str, label: str) -> list[float]:
+    """The numbers of a label that has this form; none if it has another."""
+    found = re.fullmatch(pattern.replace("#", r"([\d.,]+)"), label)
+    return [float(number.replace(",", "")) for number in found.groups()] if found else []
+
+
+def by_the_page(label: str) -> float | None:
+    """What a model's own words and the formulas of the page give; None of other models."""
+    if found := numbers(r"M/M/#: gap # s, m # s, first #", label):
+        servers, gap_s, service_s, customers = found
+        return mmk_wait_s(gap_s, service_s, int(servers), int(customers))
+    if found := numbers(r"one station, # of # s, # rows", label):
+        k, m, n = found
+        return m * ((n - k) / k + sum(1 / i for i in range(1, int(k) + 1)))
+    if found := numbers(r"# rows of # s, nothing is saved; M # s, D # s", label):
+        rows, row_s, big_m, d = found
+        return (big_m + d) * math.expm1(rows * row_s / big_m)
+    if found := numbers(r"# rows of # s, saved every #; M # s, D # s", label):
+        rows, row_s, every, big_m, d = found
+        return rows / every * (big_m + d) * math.expm1(every * row_s / big_m)
+    if found := numbers(r"# exponential rows of # s, saved one by one; M # s, D # s", label):
+        rows, m, big_m, d = found
+        return rows * (m + d * m / big_m)
+    if found := numbers(r"# rows of # s, saved every #, C # s; M # s, D # s", label):
+        rows, row_s, every, c, big_m, d = found
+        lost, lost_all = (-math.expm1(-x / big_m) for x in (every * row_s, every * row_s + c))
+        piece_s = (big_m + d) * lost_all / (1 - lost_all + (lost_all - lost) / 2)
+        return rows / every * piece_s
+    return None
+
+
+@pytest.mark.parametrize(("section", "models"), [("lines", 3), ("tandems", 1), ("crashes", 6)])
+def test_what_theory_says_follows_from_the_words_of_the_page(section: str, models: int) -> None:
+    again = [(by_the_page(label), known) for _, label, known, *_ in lines_of(section)]
+    found = [(mean, known) for mean, known in again if mean is not None]
+    assert len(found) == models
+    for mean, known in found:
+        # The page has five digits, and its gaps too.
+        assert mean == pytest.approx(float(known.replace(",", "")), rel=2e-4), known
 
 
 @needs_cases
