@@ -120,6 +120,20 @@ class Difference:
         """The difference as a share of A's mean; None if that is 0."""
         return None if self.a.mean == 0 else tidy(self.difference.mean / abs(self.a.mean))
 
+    @property
+    def share(self) -> tuple[float, float] | None:
+        """The difference as a share of A's mean with its half-width, where it says enough.
+
+        None without an interval; where the interval of the share leaves zero out and that of the
+        difference does not, or the other way round; and where it reaches below -1: a figure that
+        is never negative cannot fall by more than all of it.
+        """
+        share, half = self.relative, self.relative_half_width
+        if share is None or half is None:
+            return None
+        agrees = (abs(share) > half) == self.is_shown
+        return (share, half) if agrees and share - half >= -1 else None
+
 
 def mean_of(values: Sequence[float], level: float = LEVEL) -> Mean:
     """The mean of independent runs, with its t-interval.

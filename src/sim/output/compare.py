@@ -17,7 +17,7 @@ from sim.experiments.stopping import Precision
 from sim.output.manifest import manifest_text
 from sim.output.result_data import csv_lines
 from sim.output.result_table import printable
-from sim.output.uncertain import estimated, known, percent, rounded
+from sim.output.uncertain import apart, estimated, known, percent, rounded, telling
 from sim.results import NOT_CHECKED, SATISFIED
 from sim.scenario.scenario import Scenario
 
@@ -180,26 +180,10 @@ def verdict_words(one: Compared, pairs: int) -> str:
     if share is None or half is None or abs(share) <= half:
         # A's mean is 0, or is known less well than the difference: its share says too little.
         difference = one.found.difference
-        size, width = _apart(abs(difference.mean), difference.half_width or 0.0)
+        size, width = apart(abs(difference.mean), difference.half_width or 0.0)
         return f"B {verdict} by {size} ± {width}"
-    size, width = _apart(100 * abs(share), 100 * half)
+    size, width = apart(100 * abs(share), 100 * half)
     return f"B {verdict} by {size} % ± {width} %"
-
-
-def _apart(size: float, half: float) -> list[str]:
-    """A difference that is shown, and its half-width: with digits that tell them apart."""
-    return rounded(size, half, by=half, more=_telling(size, half))
-
-
-def _telling(size: float, half: float, least: int = 0) -> int:
-    """The digits of a half-width after its first that show whether it leaves zero out."""
-    more = least
-    while half > 0 and more < least + 6:
-        one, other = rounded(abs(size), half, by=half, more=more)
-        if one != other or abs(size) == half:
-            break
-        more += 1
-    return more
 
 
 def gain_words(gain: float) -> str:
@@ -233,7 +217,7 @@ def _table(report: Report) -> list[str]:
 
 def _numbers(a: float, b: float, difference: float, half: float | None) -> list[str]:
     """A line of the table, with two digits of the half-width, or as many as the verdict takes."""
-    return known([a, b, difference, half], half, more=_telling(difference, half or 0.0, 1))
+    return known([a, b, difference, half], half, more=telling(difference, half or 0.0, 1))
 
 
 def _shown(report: Report) -> list[Compared]:

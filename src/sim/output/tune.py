@@ -13,9 +13,10 @@ from typing import Any
 
 from cellspec.text import counted
 from sim.experiments.elimination import Against, Kept, Out, Standing
-from sim.experiments.intervals import LEVEL, Mean
+from sim.experiments.intervals import LEVEL, Difference, Mean
 from sim.experiments.tuned import Candidate, Fresh, Stage, Tuned
 from sim.output.result_table import decimals, integers, printable, table
+from sim.output.uncertain import apart
 
 __all__ = ["Report", "render"]
 
@@ -117,7 +118,7 @@ def _stage(tuned: Tuned, stage: Stage) -> list[str]:
     means = [one.mean for one in found.standings]
     columns = [
         ("candidate", [_label(stage, one) for one in stage.candidates]),
-        ("", [_verdict(stage, one) for one in found.standings]),
+        ("", [_verdict(tuned, stage, one) for one in found.standings]),
         ("runs", integers([_runs(one) for one in found.standings])),
         (tuned.goal.figure, _means(means)),
         ("±", _halves(means)),
@@ -169,16 +170,17 @@ def _label(stage: Stage, candidate: Candidate) -> str:
     )
 
 
-def _verdict(stage: Stage, one: Standing) -> str:
+def _verdict(tuned: Tuned, stage: Stage, one: Standing) -> str:
     if one.out is not None:
-        text = _out_words(stage, one.out)
+        text = _out_words(tuned, stage, one.out)
         return f"nearest: {text}" if one.place == stage.chosen else text
     unsure = "".join(f"; {_kept_words(kept)}" for kept in one.limits if kept.meets is None)
     if one.place == stage.chosen:
         return f"best{unsure}"
     if one.against is None:
         return f"left{unsure}"
-    return f"not told apart: {_difference(one.against)}{_few(stage, one)}{unsure}"
+    against = _difference(one.against, tuned.figure)
+    return f"not told apart: {against}{_few(stage, one)}{unsure}"
 
 
 def _few(stage: Stage, one: Standing) -> str:
@@ -189,11 +191,12 @@ def _few(stage: Stage, one: Standing) -> str:
     return "; too few crashes came to put it out" if chosen.saw_few_crashes else ""
 
 
-def _out_words(stage: Stage, out: Out) -> str:
+def _out_words(tuned: Tuned, stage: Stage, out: Out) -> str:
     after = f"out after {counted(out.runs, 'run')}"
     if out.against is not None:
         other = stage.candidates[out.against.place]
-        return f"{after}: {_difference(out.against)} beside {printable(other.label)}"
+        found = _difference(out.against, tuned.figure)
+        return f"{after}: {found} beside {printable(other.label)}"
     if out.limit is not None:
         return f"{after}: {_kept_words(out.limit)}"
     if out.reason == "no figure":
@@ -225,7 +228,7 @@ def _ended(tuned: Tuned, stage: Stage) -> str:
         other, before = stage.candidates[found.held.place], stage.candidates[found.chosen or 0]
         text += (
             f"\n{printable(before.label)} was chosen before, with more runs, and stays: in all of "
-            f"them {printable(other.label)} is {_difference(found.held)}"
+            f"them {printable(other.label)} is {_difference(found.held, tuned.figure)}"
         )
     return text
 
@@ -277,7 +280,8 @@ def _fresh(tuned: Tuned, fresh: Fresh) -> Iterator[str]:
         rows.append((OWN, _interval(fresh.own)))
     if fresh.gain is not None:
         shown = "" if fresh.gain.is_shown else ": no difference shown"
-        rows.append(("difference", f"{_difference(Against(0, fresh.gain))}{shown}"))
+        gain = _difference(Against(0, fresh.gain), tuned.figure)
+        rows.append(("difference", f"{gain}{shown}"))
     if fresh.makespan_s is not None:
         rows.append(("makespan_s", _interval(fresh.makespan_s)))
     for kept in fresh.keeps:
@@ -295,7 +299,8 @@ def _beside(tuned: Tuned) -> Iterator[tuple[str, str]]:
                 settings = _settings(candidate.settings) or f"the scenario {OWN}"
                 if tuned.one_at_a_time:
                     settings = f"{stage.fields[0].name}={printable(candidate.label)}"
-                yield settings, f"{_difference(standing.against)}{_few(stage, standing)}"
+                against = _difference(standing.against, tuned.figure)
+                yield settings, f"{against}{_few(stage, standing)}"
 
 
 def _crashes(tuned: Tuned) -> Iterator[str]:
@@ -351,23 +356,27 @@ def _settings(settings: Mapping[str, str]) -> str:
     return ", ".join(f"{printable(name)}={printable(text)}" for name, text in settings.items())
 
 
-def _difference(against: Against) -> str:
-    """A difference as a share of the other's figure: "+3.2 % ± 0.4 %"."""
+def _difference(against: Against, figure: str) -> str:
+    """A difference, "+3.2 % ± 0.4 %": of the other's figure, or, if that says too little, as it is.
+
+    The words never contradict what was decided by the difference itself: see `Difference.share`.
+    """
     found = against.found
-    half = found.difference.half_width
     if found.identical:
         return f"equal in all {counted(found.a.runs, 'run')}"
-    scale = abs(found.a.mean)
-    if not scale:
-        more = "" if half is None else f" ± {_number(half)}"
-        return f"{found.difference.mean:+.3g}{more}"
-    more = "" if half is None else f" ± {_share(half / scale)} %"
-    sign = "+" if found.difference.mean > 0 else "−" if found.difference.mean < 0 else ""
-    return f"{sign}{_share(abs(found.difference.mean) / scale)} %{more}"
+    if found.share is not None:
+        share, half = found.share
+        size, width = apart(100 * abs(share), 100 * half, 1)
+        return f"{_sign(share)}{size} % ± {width} %"
+    mean, around = found.difference.mean, found.difference.half_width
+    if around is None:
+        return f"{_sign(mean)}{_number(abs(mean))} {figure}"
+    size, width = apart(abs(mean), around, 1)
+    return f"{_sign(mean)}{size} ± {width} {figure}"
 
 
-def _share(value: float) -> str:
-    return f"{100 * value:,.0f}" if value >= 0.1 else f"{100 * value:.2g}"
+def _sign(value: float) -> str:
+    return "+" if value > 0 else "−" if value < 0 else ""
 
 
 def _percent(share: float) -> str:
@@ -471,9 +480,14 @@ def _against_data(against: Against | None) -> dict[str, Any] | None:
         "candidate": against.place,
         "difference": found.difference.mean,
         "half_width": found.difference.half_width,
-        "relative": found.relative,
+        **_share_data(found),
         "gain_of_common_random_numbers": found.gain,
     }
+
+
+def _share_data(found: Difference) -> dict[str, float | None]:
+    share, half = found.share or (None, None)
+    return {"relative": share, "relative_half_width": half}
 
 
 def _winner_data(report: Report) -> dict[str, Any]:
@@ -491,7 +505,7 @@ def _winner_data(report: Report) -> dict[str, Any]:
         else {
             "mean": fresh.gain.difference.mean,
             "half_width": fresh.gain.difference.half_width,
-            "relative": fresh.gain.relative,
+            **_share_data(fresh.gain),
             "level": round(LEVEL, 12),
         },
         "makespan_s": _mean_data(fresh.makespan_s),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from sim.output.result_table import decimals, integers
 
-__all__ = ["estimated", "known", "percent", "rounded", "significant"]
+__all__ = ["apart", "estimated", "known", "percent", "rounded", "significant", "telling"]
 
 _MOST_DECIMALS = 9
 
@@ -40,6 +40,28 @@ def rounded(*values: float, by: float, more: int = 0) -> list[str]:
     digits = min(max(more - math.floor(math.log10(by)), 0), _MOST_DECIMALS)
     texts = [f"{value:,.{digits}f}" for value in values]
     return [text if text.strip("-0.,") else text.lstrip("-") for text in texts]
+
+
+def apart(size: float, half: float, least: int = 0) -> list[str]:
+    """A difference and its half-width: with digits that show whether zero is left out.
+
+    Args:
+        size: how large the difference is, whichever way.
+        half: its half-width.
+        least: digits of the half-width after its first, if these are enough.
+    """
+    return rounded(size, half, by=half, more=telling(size, half, least))
+
+
+def telling(size: float, half: float, least: int = 0) -> int:
+    """The digits of a half-width after its first that show whether it leaves zero out."""
+    more = least
+    while half > 0 and more < least + 6:
+        one, other = rounded(abs(size), half, by=half, more=more)
+        if one != other or abs(size) == half:
+            break
+        more += 1
+    return more
 
 
 def percent(share: float) -> str:

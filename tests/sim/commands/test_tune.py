@@ -16,6 +16,7 @@ import yaml
 from sim.cli import main
 from sim.commands import tune
 from sim.experiments.elimination import MOST_RUNS, PRECISION
+from sim.experiments.intervals import paired
 from sim.experiments.replication import replicate
 from sim.experiments.tuned import GOALS
 from sim.scenario.loader import ScenarioFile
@@ -199,13 +200,19 @@ def test_the_winner_is_run_again_with_seeds_that_chose_nothing(tmp_path: Path, o
     ]
     assert winner["figure"]["mean"] == pytest.approx(fmean(one for one, _ in speeds))
     assert winner["as_it_is"]["mean"] == pytest.approx(fmean(other for _, other in speeds))
-    apart = fmean(one - other for one, other in speeds)
-    assert winner["difference"]["mean"] == pytest.approx(apart)
+    more = fmean(one - other for one, other in speeds)
+    assert winner["difference"]["mean"] == pytest.approx(more)
     assert winner["difference"]["level"] == 0.95
+    gain = paired([other for _, other in speeds], [one for one, _ in speeds])
+    assert gain.relative_half_width is not None
+    for name in ("relative", "relative_half_width"):
+        assert winner["difference"][name] == pytest.approx(getattr(gain, name))
     took = fmean(replicate(best, seed).value("makespan_s") or 0 for seed in range(30, 50))
     assert winner["makespan_s"]["mean"] == pytest.approx(took)
     text = out(path, *options)
     assert "  on 20 runs with seeds that chose nothing, 30 to 49\n" in text
+    size, half = apart(100 * (gain.relative or 0), 100 * gain.relative_half_width, 1)
+    assert f"  difference  +{size} % ± {half} %\n" in text
 
 
 def test_a_search_goes_on_beyond_an_end_that_is_the_best(tmp_path: Path, out: Any) -> None:

@@ -131,3 +131,20 @@ def test_the_interval_of_a_share_has_no_width_where_b_is_a_share_of_a() -> None:
     assert found.difference.half_width
     assert paired([0.0, 0.0], [1.0, 2.0]).relative_half_width is None
     assert paired([1.0], [2.0]).relative_half_width is None
+
+
+def test_a_share_is_given_where_it_says_what_the_difference_says() -> None:
+    # A fixed share of a figure that varies: the share is known better than the difference.
+    a = [1.0, 2.0, 4.0, 7.0]
+    found = paired(a, [0.1 * x for x in a])
+    assert not found.is_shown
+    assert found.relative_half_width == pytest.approx(0)
+    assert found.share is None
+    even = paired([10.0, 11.0, 9.0], [5.1, 5.4, 4.5])
+    assert even.share == (even.relative, even.relative_half_width)
+    # B may be next to nothing, and its interval reaches below it.
+    low = paired([10.0, 11.0, 9.0], [0.0, 0.9, 0.0])
+    assert low.is_shown
+    assert low.share is None
+    assert paired([1.0], [2.0]).share is None
+    assert paired([0.0, 0.0], [1.0, 2.0]).share is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sim.output.uncertain import estimated, known, percent, rounded, significant
+from sim.output.uncertain import apart, estimated, known, percent, rounded, significant
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,10 @@ def test_a_share_is_a_percentage() -> None:
 
 def test_an_estimate_of_runs_has_two_digits() -> None:
     assert [estimated(runs) for runs in (7, 22, 101, 7512)] == ["7", "22", "110", "7,600"]
+
+
+def test_a_difference_and_its_half_width_have_digits_that_tell_them_apart() -> None:
+    assert apart(5.44, 5.36, 1) == ["5.44", "5.36"]
+    assert apart(5.04, 5.01, 1) == ["5.04", "5.01"]
+    assert apart(86.2, 18.7, 1) == ["86", "19"]
+    assert apart(5.0, 5.0, 1) == ["5.0", "5.0"]
