@@ -16,6 +16,7 @@ __all__ = [
     "count",
     "crash",
     "event_number",
+    "from_two",
     "override",
     "seconds",
     "seed",
@@ -72,6 +73,16 @@ def event_number(text: str) -> int:
 def count(text: str) -> int:
     """How many runs or jobs, from 1."""
     return _from_one(text, "a whole number")
+
+
+def from_two(text: str) -> int:
+    """How many runs, from 2: a single one has no interval."""
+    value = count(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 2, as a single run has no interval, got {text!r}"
+        )
+    return value
 
 
 def share(text: str) -> float:

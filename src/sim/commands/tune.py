@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import FINE, INCONCLUSIVE, put
-from sim.arguments import add_format, count, override, share
+from sim.arguments import add_format, from_two, override, share
 from sim.commands.loading import add_scenario, load, refuse_seed, say_remarks, scenario_file
 from sim.commands.options import add_where
 from sim.terminal import note
@@ -28,7 +28,8 @@ _PRECISION = 0.01
 _MOST = 200
 """As in `sim.experiments.elimination`; a test compares them."""
 
-_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS = {"%": 0.01, "ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+"""What may stand behind the number of ``--within``; all but the % behind a time alone."""
 
 
 def add_parser(commands: Any) -> None:
@@ -85,9 +86,10 @@ def add_parser(commands: Any) -> None:
     tune.add_argument(
         "--most",
         metavar="N",
-        type=count,
+        type=from_two,
         default=_MOST,
-        help=f"runs of each candidate after which it ends all the same (default: {_MOST})",
+        help="runs of each candidate after which it ends all the same, at least 2: a single run "
+        f"has no interval (default: {_MOST})",
     )
     add_where(tune)
     add_format(tune, "table", csv=True, about="csv is a line for each candidate")
@@ -152,11 +154,11 @@ def _tune(args: argparse.Namespace) -> int:
             on_stage=on_stage,
             on_fresh=on_fresh,
         )
-        _check_figures(path, tuning.own_figures(), limits)
+        _check_figures(path, tuning.own_figures(), limits, args.within)
         tuned = tuning.result()
     report = Report(tuned, own.name, given, args.overrides, not_searched, _of_crashes(own))
     put(render(report, args.format))
-    return INCONCLUSIVE if tuned.winner is None else FINE
+    return FINE if tuned.keeps_limits else INCONCLUSIVE
 
 
 def _limit(text: str) -> Limit:
@@ -169,7 +171,7 @@ def _limit(text: str) -> Limit:
     from sim.experiments.elimination import Limit
 
     figure, equals, most = text.partition("=")
-    value = _amount(most, is_time=figure.endswith("_s"))
+    value = _amount(most)
     if not equals or not figure or value is None:
         raise SpecError(
             "--within: expected FIGURE=MOST, a number above 0, as in makespan_s=6h or cost=25, "
@@ -178,15 +180,19 @@ def _limit(text: str) -> Limit:
     return Limit(figure, value)
 
 
-def _amount(text: str, *, is_time: bool) -> float | None:
+def _amount(text: str) -> float | None:
     """A number above 0, with a unit of time or a % behind it; None if it is none."""
-    units = _UNITS if is_time else {"%": 0.01}
-    unit = max((one for one in units if text.endswith(one)), key=len, default="")
+    unit = _unit(text)
     try:
-        value = float(text.removesuffix(unit)) * units.get(unit, 1.0)
+        value = float(text.removesuffix(unit)) * _UNITS.get(unit, 1.0)
     except ValueError:
         return None
     return value if 0 < value < float("inf") else None
+
+
+def _unit(text: str) -> str:
+    """The unit behind a number; "" if it has none."""
+    return max((one for one in _UNITS if text.endswith(one)), key=len, default="")
 
 
 def _check_goal(path: str, scenario: Scenario, figures: Sequence[str]) -> None:
@@ -230,8 +236,16 @@ def _check_allowed(scenario: Scenario, allowed: Sequence[str]) -> None:
             )
 
 
-def _check_figures(path: str, figures: Mapping[str, Scalar], limits: Sequence[Limit]) -> None:
-    """Refuse limits of figures that a run does not have.
+def _check_figures(
+    path: str, figures: Mapping[str, Scalar], limits: Sequence[Limit], texts: Sequence[str]
+) -> None:
+    """Refuse limits of figures that a run does not have, and units that a figure does not have.
+
+    Args:
+        path: of the scenario.
+        figures: of one run.
+        limits: that are to be kept.
+        texts: of ``--within``, one for each limit.
 
     Raises:
         SpecError: as above.
@@ -239,11 +253,16 @@ def _check_figures(path: str, figures: Mapping[str, Scalar], limits: Sequence[Li
     from cellspec.errors import SpecError
     from sim.experiments.deciding import check_figure
 
-    for limit in limits:
+    for limit, text in zip(limits, texts, strict=True):
         try:
             check_figure(limit.figure, figures, "--within")
         except SpecError as error:
             raise SpecError(f"{path}: {error}") from None
+        unit, name = _unit(text), limit.figure
+        is_time = name.endswith("_s") and not name.endswith("_per_s")
+        if unit and is_time != (unit != "%"):
+            kind = "a time in seconds" if is_time else "no time"
+            raise SpecError(f"--within: {text!r}: {limit.figure} is {kind}, and has no {unit!r}")
 
 
 def _more_workers(args: argparse.Namespace, sets: Settings) -> bool:
@@ -284,6 +303,7 @@ def _fields(
         if name in found:
             raise SpecError(f"--over: {name} is given twice")
         if equals and name:
+            _check_resource(name, own)
             found[name] = given_field(
                 name,
                 values,
@@ -297,6 +317,25 @@ def _fields(
             near = did_you_mean(name, by_name) or f"; those that have are {', '.join(by_name)}"
             raise SpecError(f"--over: {name!r} has no usual values here{near}; or FIELD=V1,V2,…")
     return list(found.values()), []
+
+
+def _check_resource(name: str, own: Scenario) -> None:
+    """Refuse the limit of a resource that no column takes: it decides nothing.
+
+    Raises:
+        SpecError: as above.
+    """
+    from cellspec.errors import SpecError
+    from cellspec.text import did_you_mean, listed_names
+
+    start = "limits.resources."
+    resource = name.removeprefix(start)
+    taken = sorted({one for item in own.latencies() for one in own.takes(item.name)})
+    if name.startswith(start) and resource not in taken:
+        near = did_you_mean(resource, taken)
+        if taken and not near:
+            near = f"; columns take: {listed_names(taken)}"
+        raise SpecError(f"--over {name}: no column takes {resource!r}{near}")
 
 
 def _say_unreached(

@@ -200,6 +200,16 @@ class Tuned:
         """Whether the winner is only the one that is nearest to the limits."""
         return self.winner is not None and self.stages[-1].found.chosen is None
 
+    @property
+    def keeps_limits(self) -> bool:
+        """Whether runs that chose nothing show the winner to keep all limits."""
+        if self.winner is None or self.breaks_limits:
+            return False
+        if self.fresh is None or not self.limits:
+            return True
+        kept = self.fresh.keeps
+        return len(kept) == len(self.limits) and all(one.meets for one in kept)
+
     def last_stages(self) -> list[Stage]:
         """Of each field the last stage: it compared what is beside the winner."""
         last = {tuple(one.name for one in stage.fields): stage for stage in self.stages}

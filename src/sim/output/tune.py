@@ -259,8 +259,18 @@ def _winner(report: Report) -> list[str]:
     lines += _crashes(tuned)
     lines += _ends_of_ladders(tuned)
     lines += _formulas(tuned)
-    lines += ["run it:", f"  {report.command}"]
+    lines += [f"{_title_of_command(tuned)}:", f"  {report.command}"]
     return lines
+
+
+def _title_of_command(tuned: Tuned) -> str:
+    """What the command runs: an answer, or only the best that there is."""
+    limits = "the limit" if len(tuned.limits) == 1 else "the limits"
+    if tuned.breaks_limits:
+        return f"the nearest, which breaks {limits}"
+    if not tuned.keeps_limits:
+        return f"run it, though it is not shown to keep {limits}"
+    return "run it"
 
 
 def _fresh(tuned: Tuned, fresh: Fresh) -> Iterator[str]:
@@ -397,6 +407,7 @@ def _number(value: float) -> str:
 
 def _json(report: Report) -> str:
     tuned = report.tuned
+    is_found = not tuned.breaks_limits
     data = {
         "scenario": report.name,
         "goal": tuned.goal.name,
@@ -412,7 +423,8 @@ def _json(report: Report) -> str:
         "not_searched": list(report.not_searched),
         "remarks": list(report.remarks),
         "stages": [_stage_data(stage) for stage in tuned.stages],
-        "winner": None if tuned.winner is None else _winner_data(report),
+        "winner": _winner_data(report) if tuned.winner is not None and is_found else None,
+        "nearest": None if tuned.winner is None or is_found else _winner_data(report),
     }
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
@@ -496,7 +508,7 @@ def _winner_data(report: Report) -> dict[str, Any]:
     assert fresh is not None
     return {
         "settings": dict(tuned.winner or {}),
-        "keeps_limits": not tuned.breaks_limits,
+        "keeps_limits": tuned.keeps_limits,
         "first_seed": fresh.first_seed,
         "figure": _mean_data(fresh.best),
         "as_it_is": _mean_data(fresh.own),

@@ -19,6 +19,7 @@ from sim.experiments.elimination import MOST_RUNS, PRECISION
 from sim.experiments.intervals import paired
 from sim.experiments.replication import replicate
 from sim.experiments.tuned import GOALS
+from sim.output.uncertain import apart
 from sim.scenario.loader import ScenarioFile
 
 SMALL: dict[str, Any] = {
@@ -163,26 +164,45 @@ def test_the_cheapest_within_a_time_is_found(tmp_path: Path, out: Any) -> None:
     assert (first["out"]["reason"], first["out"]["limit"]) == ("limit", "makespan_s")
 
 
-def test_a_limit_that_nothing_keeps_is_said(tmp_path: Path, out: Any) -> None:
-    text = out(
-        write(tmp_path), "--goal", "throughput", "--within", "makespan_s=1s", "--over", "policy"
-    )
+def test_a_limit_that_nothing_keeps_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, options = write(tmp_path), ("--goal", "throughput", "--over", "policy", "--most", "10")
+    assert main(["tune", path, *options, "--within", "makespan_s=1s"]) == 3
+    text = capsys.readouterr().out
+    assert "run it" not in text
+    assert "\nthe nearest, which breaks the limit:\n  cellspec run " in text
     assert "no candidate keeps the limits; the nearest: " in text
-    assert " above 1; above it in 20 of 20 runs\n" in text
+    assert " above 1; above it in 10 of 10 runs\n" in text
     assert "winner" not in text
 
 
 def test_a_limit_that_nothing_keeps_is_said_where_the_winner_varies(
-    tmp_path: Path, out: Any
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its interval of 95 % over a few runs may hold a limit that it was put out for."""
     path = write(tmp_path, PAID)
     options = ("--goal", "throughput", "--within", "makespan_s=20s", "--over", "policy=fifo")
-    found = json.loads(out(path, *options, "--most", "60", "--format", "json"))
+    assert main(["tune", path, *options, "--most", "60", "--format", "json"]) == 3
+    found = json.loads(capsys.readouterr().out)
     (one,) = found["stages"][0]["candidates"]
     assert one["out"]["reason"] == "limit"
-    assert not found["winner"]["keeps_limits"]
-    assert "no candidate keeps the limits; the nearest: " in out(path, *options, "--most", "60")
+    assert found["winner"] is None
+    assert not found["nearest"]["keeps_limits"]
+    assert main(["tune", path, *options, "--most", "60"]) == 3
+    assert "no candidate keeps the limits; the nearest: " in capsys.readouterr().out
+
+
+def test_a_limit_that_the_winner_is_not_shown_to_keep_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, options = write(tmp_path), ("--goal", "throughput", "--over", "policy", "--most", "10")
+    assert main(["tune", path, *options, "--format", "json"]) == 0
+    mean = json.loads(capsys.readouterr().out)["winner"]["makespan_s"]["mean"]
+    assert main(["tune", path, *options, "--within", f"makespan_s={mean}"]) == 3
+    text = capsys.readouterr().out
+    assert f"not shown to be within {mean:.4g}; above it in" in text
+    assert "\nrun it, though it is not shown to keep the limit:\n  cellspec run " in text
 
 
 def test_the_winner_is_run_again_with_seeds_that_chose_nothing(tmp_path: Path, out: Any) -> None:
@@ -389,6 +409,13 @@ GIVEN = ("--goal", "throughput")
         ((*GIVEN, "--within", "makespan_s=-1"), "--within: expected FIGURE=MOST"),
         ((*GIVEN, "--within", "makespan_s=6 hours"), "--within: expected FIGURE=MOST"),
         ((*GIVEN, "--within", "cost=1"), "cost: no endpoint states a price"),
+        ((*GIVEN, "--within", "makespan=6h"), "'makespan'; did you mean 'makespan_s'?"),
+        ((*GIVEN, "--within", "rows_dropped=6h"), "rows_dropped is no time, and has no 'h'"),
+        ((*GIVEN, "--within", "rows_per_s=6h"), "rows_per_s is no time, and has no 'h'"),
+        ((*GIVEN, "--within", "makespan_s=6%"), "makespan_s is a time in seconds, and has no '%'"),
+        ((*GIVEN, "--over", "limits.resources.chats=1,2"), "'chats'; did you mean 'chat'?"),
+        ((*GIVEN, "--over", "limits.resources.x=1,2"), "takes 'x'; columns take: 'chat'"),
+        ((*GIVEN, "--most", "1"), "a whole number from 2, as a single run has no interval, got"),
         ((*GIVEN, "--within", "makespan=9"), "'makespan'; did you mean 'makespan_s'?"),
         (
             (*GIVEN, "--within", "verdict=9"),
@@ -419,24 +446,23 @@ def test_bad_input_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("text", "is_time", "value"),
+    ("text", "value"),
     [
-        ("6h", True, 21600.0),
-        ("90m", True, 5400.0),
-        ("2min", True, 120.0),
-        ("1.5d", True, 129600.0),
-        ("250ms", True, 0.25),
-        ("30s", True, 30.0),
-        ("30", True, 30.0),
-        ("2%", False, 0.02),
-        ("25", False, 25.0),
-        ("6h", False, None),
-        ("0", False, None),
-        ("inf", False, None),
-        ("nan", False, None),
-        ("", True, None),
+        ("6h", 21600.0),
+        ("90m", 5400.0),
+        ("2min", 120.0),
+        ("1.5d", 129600.0),
+        ("250ms", 0.25),
+        ("30s", 30.0),
+        ("30", 30.0),
+        ("2%", 0.02),
+        ("25", 25.0),
+        ("0", None),
+        ("inf", None),
+        ("nan", None),
+        ("", None),
     ],
 )
-def test_a_limit_has_a_unit(text: str, is_time: bool, value: float | None) -> None:
-    found = tune._amount(text, is_time=is_time)
+def test_a_limit_has_a_unit(text: str, value: float | None) -> None:
+    found = tune._amount(text)
     assert found == (None if value is None else pytest.approx(value))
