@@ -113,20 +113,20 @@ def _measured(cell: Cell) -> Markup:
 def _table_of_differences(against: Sequence[Against]) -> Markup | None:
     if not against:
         return None
-    labels = ["point", "fields", "pairs", "difference s", "± s", "relative %", "verdict"]
+    labels = ["point", "fields", "pairs", "difference s", "± s", "relative %", "± %", "verdict"]
     rows = [_difference(one.point, one) for one in against]
     return html_table("Makespan against the best point", labels, rows, words=2)
 
 
 def _difference(point: SweepPoint, one: Against) -> list[Child]:
     found = one.difference
-    relative = found.relative
+    shares = ["–", "–"] if found.share is None else [number(100 * one) for one in found.share]
     return [
         str(point.number),
         printable(point.words()),
         f"{found.pairs:,}",
         number(found.difference.mean),
         number(found.difference.half_width or 0.0),
-        "–" if relative is None else number(100 * relative),
+        *shares,
         verdict(one),
     ]

@@ -18,6 +18,7 @@ import yaml
 
 from sim.cli import main
 from sim.experiments.intervals import mean_of, paired
+from sim.output.report import scale
 from sim.output.report.charts import Dots, Line
 from sim.output.report.plots import FORMATS, plots
 from sim.output.report.scale import measured
@@ -337,6 +338,11 @@ def test_differences_are_those_of_the_runs(page: str, out: Path) -> None:
         equal, shows = found.identical, found.is_shown
         word = "identical" if equal else "longer" if shows else "no difference shown"
         assert shown[str(one.point.number)] == word
+        # A share without an interval that agrees with the verdict is left out.
+        (row,) = (row for row in rows if row[0] == str(one.point.number))
+        cells = [scale.number(100 * part) for part in found.share or ()]
+        assert row[5:7] == (cells or ["–", "–"])
+    assert any(one.difference.share for one in against_best(tables))
     longer = list(shown.values()).count("longer")
     assert f"Shown to take longer: {longer} of 11 other points" in page
 
