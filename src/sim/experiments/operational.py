@@ -32,8 +32,8 @@ __all__ = ["Asymptotes", "Excess", "Gain", "Measured", "asymptotes", "pareto_fro
 _MORE = 1.25
 """Only so many times as many calls can show that throughput has stopped to grow."""
 
-_TWICE = 2
-"""The last gain is that over half of the most calls, where so few were measured."""
+_FAR = 4
+"""A gain over so many times as many calls, or more, does not show that the last of them added."""
 
 _LITTLE = 0.1
 """Throughput has stopped to grow if its last gain is below this share, its interval included."""
@@ -110,7 +110,7 @@ class Asymptotes:
         each: throughput of one call at once: N calls do at most N times as much.
         most: the most throughput that was seen; no number of calls exceeds it if throughput has
             stopped to grow.
-        last: the gain up to the most calls, from half of them or fewer.
+        last: the gain up to the most calls, from the point that is nearest to half of them.
         gains: to the most calls from the points on both sides of the knee.
         above: where throughput is shown to be above the first bound. It may be where fewer calls
             make a longer run that loses a larger share of its work to crashes or checkpoints; then
@@ -135,7 +135,17 @@ class Asymptotes:
     @property
     def is_growing(self) -> bool:
         """Whether throughput is shown to grow at the most calls; else it may, or may not."""
-        return not self.is_saturated and self.last.is_shown and self.last.more > 0
+        return (
+            not self.is_saturated
+            and self.is_last_near
+            and self.last.is_shown
+            and self.last.more > 0
+        )
+
+    @property
+    def is_last_near(self) -> bool:
+        """Whether the last gain is over few enough calls to be one at the most calls."""
+        return self.last.many < _FAR * self.last.few
 
     @property
     def holds(self) -> bool:
@@ -172,14 +182,15 @@ def asymptotes(points: Sequence[Measured]) -> Asymptotes | None:
     best = max(known, key=lambda point: point.rate)
     fewest, end = known[0], known[-1]
     knee = best.rate * fewest.calls / fewest.rate
-    before = [one for one in known[:-1] if _TWICE * one.calls <= end.calls]
+    fewer = [one for one in known if _MORE * one.calls <= end.calls] or [fewest]
+    before = min(fewer, key=lambda one: abs(math.log(2 * one.calls / end.calls)))
     sides = [one for one in known if one.calls <= knee][-1:]
     sides += [one for one in known if one.calls > knee][:1]
     return Asymptotes(
         fewest.calls,
         fewest.rate / fewest.calls,
         best.rate,
-        _gain(before[-1] if before else fewest, end),
+        _gain(before, end),
         tuple(_gain(one, end) for one in sides if one is not end),
         tuple(_above(fewest, known[1:])),
         fewest.half_width / fewest.calls,

@@ -89,6 +89,18 @@ def test_growth_is_judged_run_by_run_and_not_by_intervals_that_overlap() -> None
     assert found.last.share == pytest.approx(1 / 3, rel=0.05)
 
 
+def test_a_gain_over_many_times_the_calls_is_none_at_the_most_calls() -> None:
+    far = asymptotes([varying(1, 0.3), varying(64, 7.0)])
+    assert far is not None
+    assert far.last.is_shown
+    assert (far.is_saturated, far.is_growing, far.is_last_near) == (False, False, False)
+    # Of points close together the last gain is that of some of them.
+    rates = {1: 0.3, 26: 6.9, 34: 7.0, 40: 7.0, 44: 7.01}
+    dense = asymptotes([varying(calls, rate) for calls, rate in rates.items()])
+    assert dense is not None
+    assert (dense.last.few, dense.is_saturated) == (26, True)
+
+
 def test_the_gain_beyond_the_knee_is_that_of_the_points_around_it() -> None:
     rates = {1: 0.9, 8: 6.0, 16: 8.0, 32: 9.0, 64: 9.1}
     found = asymptotes([varying(calls, rate) for calls, rate in rates.items()])

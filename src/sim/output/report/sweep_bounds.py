@@ -75,10 +75,11 @@ class SeriesBounds:
                 f"{where}{each}; throughput still grows at the most calls: {last}. The most seen "
                 f"is {most} rows/s, which N · X₁ reaches at {at}: the knee lies further on."
             )
+        tells = "More replications" if found.is_last_near else "A point at half of the most calls"
         return (
             f"{where}{each}; the most seen is {most} rows/s. These runs do not show whether "
             f"throughput still grows at the most calls: {last}. If it does not, the two bounds "
-            f"meet at {at}, the knee; else it lies further on. More replications can tell."
+            f"meet at {at}, the knee; else it lies further on. {tells} can tell."
         )
 
 
@@ -102,17 +103,16 @@ def _gain_words(gains: Sequence[Gain]) -> str:
 def _excess_words(found: Asymptotes) -> str:
     """Where points are above the first bound, and why they can be."""
     listed = [
-        f"with {one.calls:g} calls at once throughput is {measured(one.more, one.half_width)} "
-        "rows/s above it"
+        f"by {measured(one.more, one.half_width)} rows/s with {one.calls:g} calls at once"
         for one in found.above[:_MOST_LISTED]
     ]
     more = len(found.above) - len(listed)
     listed += [f"and at {counted(more, 'more point')}"] if more else []
     return (
-        f"N · X₁ is no bound here, and there is no knee: {', '.join(listed)}, run by run on the "
-        f"same seeds. This can be: X₁ was measured at N = {found.fewest:g}, where a run takes "
-        "longer and can lose a larger share of its time to crashes or checkpoints, so that X₁ is "
-        f"too low. At the most calls: {_gain_words([found.last])}."
+        "N · X₁ is no bound here, and there is no knee: run by run on the same seeds, throughput "
+        f"is above it {', '.join(listed)}. This can be: X₁ was measured at N = {found.fewest:g}, "
+        "where a run takes longer and can lose a larger share of its time to crashes or "
+        f"checkpoints, so that X₁ is too low. At the most calls: {_gain_words([found.last])}."
     )
 
 

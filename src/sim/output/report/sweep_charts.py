@@ -325,12 +325,16 @@ def _throughput(key: str, sweep: SweepTables, field: str) -> Chart:
 
 def _makespan(key: str, sweep: SweepTables, field: str) -> Chart:
     layers, notes = _drawn(sweep, field, MAKESPAN)
+    # Of many series some are not drawn, and must not stretch the axis.
+    dots = [dot for layer in layers if isinstance(layer, Dots) for dot in layer.points]
     return Chart(
         key,
         f"Makespan by {printable(field)}",
         f"Makespan by {printable(field)}. {_interval_words(sweep)}",
         of_values(_field_label(field), [float(value) for value in sweep.varied(field)]),
-        _axis("makespan, s", _means(sweep, MAKESPAN), list(_ends(sweep, MAKESPAN))),
+        _axis(
+            "makespan, s", [y for _, y, _, _ in dots], [max(0.0, y) for _, *ys in dots for y in ys]
+        ),
         tuple(layers),
         notes=(_interval_words(sweep), *notes),
         says=[_extreme_words(sweep, MAKESPAN, "s")],
