@@ -300,9 +300,13 @@ def _throughput(key: str, sweep: SweepTables, field: str) -> Chart:
             "Bounds after Denning and Buzen, 1978: N calls at once do at most N · X₁, X₁ being "
             "what one does, and never more than Xmax; the knee is where the two meet, and around "
             "it throughput lies below both. Here they are estimates, by the fewest calls at once "
-            "and by the most throughput seen; a point may lie above them by chance. Gains are "
-            "taken run by run on the same seeds, with intervals at 95 % that hold each by itself."
+            "and by the most throughput seen; a point may lie above them by chance."
         )
+        if _runs(sweep) != {1}:
+            notes.append(
+                "Gains are taken run by run on the same seeds, with intervals at 95 % that hold "
+                "each by itself."
+            )
         if any(one.found.fewest > 1 for one in bounds):
             notes.append(
                 "If the fewest calls at once already wait for each other, X₁ is too low, and the "

@@ -300,6 +300,7 @@ def test_a_single_run_a_point_claims_no_interval(tmp_path: Path) -> None:
     assert main(["report", str(folder)]) == 0
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "with its interval" not in page
+    assert "with intervals" not in page
     assert " ± " not in page
     assert "One run a point, which is one draw" in page
     assert "With one run a point no difference from another can be shown." in page
