@@ -192,13 +192,12 @@ def _last_step(
     """The end of a ladder if a step gains too little; None if it gains enough."""
     pairs = min(len(before), len(after))
     step = paired(before[:pairs], after[:pairs])
-    share, half = step.relative, step.difference.half_width
+    share, wide = step.relative, step.relative_half_width
     if share is None:
         return None
     gain = share if ladder.better == "higher" else -share
     if gain >= ladder.gain:
         return None
-    wide = None if half is None else half / abs(step.a.mean)
     return LadderEnd(number, "gain", gain, wide, wide is not None and gain + wide < ladder.gain)
 
 

@@ -151,6 +151,23 @@ def test_a_ladder_whose_last_step_is_within_the_noise_says_that_it_is_not_shown(
     assert (end.why, end.shown, end.gain) == ("gain", False, 0)
 
 
+def test_what_a_step_gains_has_the_interval_of_a_share() -> None:
+    # B is A and a hundredth of it: the difference varies with A, and its share does not.
+    spec = spec_of(LADDER | {"replications": 3})
+    rungs = units(spec, points_of(spec))[0]
+    speeds = {"digest 0": (1.0, 2.0, 4.0), "digest 1": (1.01, 2.02, 4.04)}
+    runs = {
+        digest: {seed: Run({"rows_per_s": speed}) for seed, speed in enumerate(values)}
+        for digest, values in speeds.items()
+    }
+    assert spec.ladder is not None
+    end = climb(spec, spec.ladder, rungs, runs)[1]
+    assert end is not None
+    assert end.gain == pytest.approx(0.01)
+    assert end.half_width == pytest.approx(0, abs=1e-9)
+    assert end.shown
+
+
 def test_a_ladder_of_what_is_better_when_lower_climbs_while_it_falls() -> None:
     ladder = LADDER["ladder"] | {"figure": "makespan_s", "better": "lower"}
     spec = spec_of(LADDER | {"replications": 1, "ladder": ladder})
