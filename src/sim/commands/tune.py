@@ -13,7 +13,11 @@ from sim.commands.options import add_where
 from sim.terminal import note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sim.commands.progress import RunProgress
     from sim.experiments.elimination import Limit
+    from sim.experiments.intervals import Mean
     from sim.experiments.tuning_fields import Field, Settings
     from sim.result_fields import Scalar
     from sim.scenario.loader import ScenarioFile
@@ -99,10 +103,8 @@ def add_parser(commands: Any) -> None:
 def _tune(args: argparse.Namespace) -> int:
     from functools import partial
 
-    from cellspec.text import counted
     from sim.commands.progress import run_progress
     from sim.experiments.elimination import Effort
-    from sim.experiments.stopping import FIRST_ROUND
     from sim.experiments.tuned import GOALS, Tuning
     from sim.experiments.tuning_fields import with_workers
     from sim.output.tune import Report, render
@@ -129,16 +131,7 @@ def _tune(args: argparse.Namespace) -> int:
     again = "nothing of a search is kept, and the same command begins again"
     sooner = "fewer values in --over, or a smaller --most, end sooner"
     with run_progress(go_on=f"{again}; {sooner}") as progress:
-
-        def on_stage(number: int, fields: Sequence[Field], candidates: int) -> None:
-            names = ", ".join(field.name for field in fields)
-            progress.say(f"{names}: {candidates} candidates{f', pass {number}' * (number > 1)}")
-            # The first round of each: how many of them need more shows itself after it.
-            progress.expect(progress.made + candidates * FIRST_ROUND, about=True)
-
-        def on_fresh(runs: int) -> None:
-            progress.say(f"the winner: {counted(runs, 'run')} with fresh seeds")
-
+        shown = _Shown(progress)
         tuning = Tuning(
             lambda settings: file.load({**sets, **settings}, option=""),
             fields,
@@ -151,14 +144,53 @@ def _tune(args: argparse.Namespace) -> int:
             cluster=args.backend,
             checked=args.checked,
             on_run=progress.done,
-            on_stage=on_stage,
-            on_fresh=on_fresh,
+            on_stage=shown.on_stage,
+            on_round=shown.on_round,
+            on_fresh=shown.on_fresh,
         )
         _check_figures(path, tuning.own_figures(), limits, args.within)
         tuned = tuning.result()
     report = Report(tuned, own.name, given, args.overrides, not_searched, _of_crashes(own))
     put(render(report, args.format))
     return FINE if tuned.keeps_limits else INCONCLUSIVE
+
+
+class _Shown:
+    """What a terminal shows of a search: the stage, the best so far, and about how many runs.
+
+    Args:
+        progress: where it is shown.
+    """
+
+    def __init__(self, progress: RunProgress) -> None:
+        self._progress, self._names = progress, ""
+
+    def on_stage(self, number: int, fields: Sequence[Field], candidates: int) -> None:
+        from sim.experiments.stopping import FIRST_ROUND
+
+        self._names = ", ".join(field.name for field in fields)
+        again = f", pass {number}" * (number > 1)
+        self._say(f"{self._names}: {candidates} candidates{again}", candidates * FIRST_ROUND)
+
+    def on_round(self, best: Mean | None, left: int, runs: int) -> None:
+        from cellspec.text import counted
+        from sim.output.uncertain import known
+
+        words = f"{self._names}: {counted(left, 'candidate')} left"
+        if best is not None:
+            mean, half = known([best.mean, best.half_width], best.half_width)
+            words += f", the best {mean} ± {half}"
+        self._say(words, runs)
+
+    def on_fresh(self, runs: int) -> None:
+        from cellspec.text import counted
+
+        # The scenario as it is has as many.
+        self._say(f"the winner: {counted(runs, 'run')} with fresh seeds", 2 * runs)
+
+    def _say(self, words: str, runs: int) -> None:
+        self._progress.say(words)
+        self._progress.expect(self._progress.made + runs, about=True)
 
 
 def _limit(text: str) -> Limit:

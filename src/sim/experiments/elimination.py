@@ -32,7 +32,7 @@ interval lies below all limits. In between, the limit is *undetermined*.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -262,6 +262,7 @@ def eliminate(
     changes: Sequence[int] = (),
     crashes: str | None = None,
     before: int | None = None,
+    on_round: Callable[[Mean | None, int, int], object] = lambda *_what: None,
 ) -> Elimination:
     """Find the best candidate.
 
@@ -277,6 +278,8 @@ def eliminate(
             given: no candidate changes more than another.
         crashes: the figure that counts the crashes of a run, where these are random.
         before: the place of the candidate that was chosen before; None if none was.
+        on_round: called when a round is over and another one follows, with the figure of the best
+            one (95 %), how many candidates are left, and how many runs the next round makes.
 
     Raises:
         MissingExtraError: a package of the extra `experiments` is not installed.
@@ -286,7 +289,7 @@ def eliminate(
     search = _Search(
         runs, candidates, figure, less_is_better, limits, effort or Effort(), changes, crashes
     )
-    return search.result(before)
+    return search.result(before, on_round)
 
 
 class _Search:
@@ -310,12 +313,14 @@ class _Search:
         self._all = tuple(Standing(place) for place in range(candidates))
         self._values: dict[int, list[float]] = {}
 
-    def result(self, before: int | None) -> Elimination:
+    def result(
+        self, before: int | None, on_round: Callable[[Mean | None, int, int], object]
+    ) -> Elimination:
         made: list[int] = []
         sizes = self._effort.sizes()
         chosen: int | None = None
         ended: Literal["one left", "precise", "cap"] = "cap"
-        for size in sizes:
+        for size, following in zip(sizes, (*sizes[1:], sizes[-1]), strict=True):
             made.append(size)
             self._grow(size)
             self._judge_limits(size)
@@ -325,6 +330,8 @@ class _Search:
             if sure and all(self._is_settled(one) for one in left):
                 ended = "one left" if len(left) <= 1 else "precise"
                 break
+            best = None if chosen is None else mean_of(self._values[chosen])
+            on_round(best, len(left), len(left) * (following - size))
         held = None if before is None or chosen is None else self._held(before, chosen)
         if held is not None:
             chosen = before

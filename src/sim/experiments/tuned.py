@@ -243,6 +243,7 @@ class Tuning:
         on_run: called after each run; for progress.
         confirm: whether the winner is run again with fresh seeds.
         on_stage: called before each stage, with its number, the fields and the candidates.
+        on_round: called between two rounds of a stage, as of `eliminate`.
         on_fresh: called before the runs with fresh seeds, with how many each of them is to have.
     """
 
@@ -260,6 +261,7 @@ class Tuning:
     on_run: Callable[[Replication], object] = lambda _run: None
     confirm: bool = True
     on_stage: Callable[[int, Sequence[Field], int], object] = lambda *_what: None
+    on_round: Callable[[Mean | None, int, int], object] = lambda *_what: None
     on_fresh: Callable[[int], object] = lambda _runs: None
 
     def __post_init__(self) -> None:
@@ -390,6 +392,7 @@ class Tuning:
             changes=[0 if one.settings == kept else 1 + one.changed for one in candidates],
             crashes=self._crashes,
             before=before[0] if before else None,
+            on_round=self.on_round,
         )
         chosen = found.chosen if found.chosen is not None else found.nearest()
         base = self._merged(rest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shlex
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +16,7 @@ import yaml
 
 from sim.cli import main
 from sim.commands import tune
+from sim.commands.progress import RunProgress
 from sim.experiments.elimination import MOST_RUNS, PRECISION
 from sim.experiments.intervals import paired
 from sim.experiments.replication import replicate
@@ -88,6 +90,21 @@ def out(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_the_defaults_of_the_help_are_those_of_the_search() -> None:
     assert tuple(GOALS) == tune._GOALS
     assert (tune._PRECISION, tune._MOST) == (PRECISION, MOST_RUNS)
+
+
+def test_a_terminal_shows_the_best_so_far_and_how_many_runs_are_left(
+    tmp_path: Path, out: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, int]] = []
+    monkeypatch.setattr(RunProgress, "say", lambda self, text: said.append((text, self.made)))
+    out(write(tmp_path), "--goal", "throughput", "--over", "limits.resources.chat=6,7,8")
+    (first, began), (second, made), *_, (last, _) = said
+    assert first == "limits.resources.chat: 3 candidates"
+    assert made == began + 30
+    assert re.fullmatch(
+        r"limits\.resources\.chat: [123] candidates? left, the best [\d.]+ ± [\d.]+", second
+    )
+    assert re.fullmatch(r"the winner: \d+ runs with fresh seeds", last)
 
 
 def test_the_table_says_what_was_tried_and_the_command_that_runs_the_winner(
