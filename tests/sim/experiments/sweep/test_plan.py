@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sim.experiments.intervals import mean_of
 from sim.experiments.sweep.derived import derived_files, ladder_ends, parquet_bytes, point_runs
-from sim.experiments.sweep.plan import Run, Shard, climb, missing, units
+from sim.experiments.sweep.plan import LadderEnd, Run, Shard, climb, missing, units
 from sim.experiments.sweep.points import Point
 from sim.experiments.sweep.spec import SweepSpec
 
@@ -137,32 +137,28 @@ def test_a_ladder_ends_where_a_step_gains_too_little() -> None:
     assert [one.wanted for one in point_runs(spec, points, runs)] == [5, 5, 5, 5, 0, 0, 0] * 2
 
 
-def test_a_ladder_whose_last_step_is_within_the_noise_says_that_it_is_not_shown() -> None:
-    spec = spec_of(LADDER | {"replications": 2})
-    rungs = units(spec, points_of(spec))[0]
-    speeds = {"digest 0": (1.0, 3.0), "digest 1": (2.9, 1.1)}
+def end_of(spec: SweepSpec, speeds: dict[str, tuple[float, ...]]) -> LadderEnd:
+    """Where the first ladder ends, given the rows per second of each run of its rungs."""
     runs = {
         digest: {seed: Run({"rows_per_s": speed}) for seed, speed in enumerate(values)}
         for digest, values in speeds.items()
     }
     assert spec.ladder is not None
-    end = climb(spec, spec.ladder, rungs, runs)[1]
+    end = climb(spec, spec.ladder, units(spec, points_of(spec))[0], runs)[1]
     assert end is not None
+    return end
+
+
+def test_a_ladder_whose_last_step_is_within_the_noise_says_that_it_is_not_shown() -> None:
+    spec = spec_of(LADDER | {"replications": 2})
+    end = end_of(spec, {"digest 0": (1.0, 3.0), "digest 1": (2.9, 1.1)})
     assert (end.why, end.shown, end.gain) == ("gain", False, 0)
 
 
 def test_what_a_step_gains_has_the_interval_of_a_share() -> None:
     # B is A and a hundredth of it: the difference varies with A, and its share does not.
     spec = spec_of(LADDER | {"replications": 3})
-    rungs = units(spec, points_of(spec))[0]
-    speeds = {"digest 0": (1.0, 2.0, 4.0), "digest 1": (1.01, 2.02, 4.04)}
-    runs = {
-        digest: {seed: Run({"rows_per_s": speed}) for seed, speed in enumerate(values)}
-        for digest, values in speeds.items()
-    }
-    assert spec.ladder is not None
-    end = climb(spec, spec.ladder, rungs, runs)[1]
-    assert end is not None
+    end = end_of(spec, {"digest 0": (1.0, 2.0, 4.0), "digest 1": (1.01, 2.02, 4.04)})
     assert end.gain == pytest.approx(0.01)
     assert end.half_width == pytest.approx(0, abs=1e-9)
     assert end.shown
