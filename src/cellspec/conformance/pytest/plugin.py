@@ -15,11 +15,12 @@ Such a run ends with the exit codes of `cellspec.exit_codes`, and not with those
 code  of a conformance run
 ====  ========================================================================================
 0     nothing is wrong
-1     a clause is violated; or a test failed that is not of the suite
+1     a clause is violated that is not accepted (`cellspec.conformance.pytest.accepted`); or a test
+      failed that is not of the suite
 2     an option, the adapter, the list of expected failures or a file cannot be used; nothing was
       collected
-3     nothing is violated, and a judged clause is inconclusive, in a run of the default number of
-      workloads or more
+3     no clause ends the run with 1, and a judged clause is inconclusive that is not accepted, in a
+      run of the default number of workloads or more
 70    a mistake of cellspec, or of pytest
 130   interrupted (Ctrl-C); SIGTERM ends the process, which shells show as 143
 4     pytest's own, for an option that it does not know
@@ -63,6 +64,14 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
         "there for being idle",
     ),
     ("xfails", "", "FILE", None, "clauses expected to fail: lines CLAUSE REASON"),
+    (
+        "baseline",
+        "",
+        "FILE",
+        None,
+        "results of an earlier run: say what broke and what was mended since; a clause that is "
+        "broken there too fails no run",
+    ),
     ("report", "", "DIR", None, "write results.json, HTML pages and case files there"),
     ("json", "", "FILE", None, "write the results as JSON"),
     ("html", "", "FILE", None, "write the results as an HTML matrix"),
@@ -102,6 +111,12 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         dest=_dest("allow-inconclusive"),
         action="store_true",
         help="end with exit code 0, and not 3, if a judged clause is inconclusive",
+    )
+    group.addoption(
+        "--conformance-strict",
+        dest=_dest("strict"),
+        action="store_true",
+        help="fail also by what --conformance-baseline accepts",
     )
 
 

@@ -26,10 +26,11 @@ from cellspec.conformance.campaign.options import MAX_EXAMPLES, Options
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import Profile
 from cellspec.conformance.judge.verdict import Judgement, Verdict
+from cellspec.conformance.pytest.accepted import Accepted
 from cellspec.conformance.report.failure_text import failure_text
 from cellspec.conformance.report.results import results
 from cellspec.conformance.report.summary import summary
-from cellspec.conformance.report.write import write_reports
+from cellspec.conformance.report.write import RESULTS_NAME, write_reports
 from cellspec.conformance.run.case import describe
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED
@@ -55,6 +56,7 @@ class Session:
         self.report = _path(config, "report")
         self.json_file = _path(config, "json")
         self.html_file = _path(config, "html")
+        self.accepted = self._accepted(config)
         self.done: list[dict[str, Any]] = []
         self.written: list[Path] = []
         self.refused = ""
@@ -66,6 +68,11 @@ class Session:
     def conformance(self) -> Session:
         """The run, for the tests of the suite."""
         return self
+
+    def _accepted(self, config: pytest.Config) -> Accepted:
+        written = [] if self.report is None else [self.report / RESULTS_NAME]
+        written += [] if self.json_file is None else [self.json_file]
+        return Accepted(config, self.suite.backend.name, written)
 
     # Called by the tests
 
@@ -122,12 +129,15 @@ class Session:
             )
         if judgement.passed:
             return
-        if judgement.verdict is Verdict.INCONCLUSIVE:
+        accepted = self.accepted.why(clause.number, judgement)
+        if judgement.verdict is Verdict.INCONCLUSIVE and not accepted:
             self.suite.inconclusive[clause.number] = judgement.reason
         if not judgement.broken:
             pytest.skip(f"{judgement.verdict.value}: {judgement.reason}")
         if clause.number in self.suite.expected:
             pytest.xfail(judgement.reason)
+        if accepted:
+            pytest.xfail(accepted)
         self.fail(clause.number)
 
     def _expect_sound(self) -> None:
@@ -150,6 +160,7 @@ class Session:
             failure
             for failure in self.suite.other_failures()
             if failure.clause not in self.suite.expected
+            and not self.accepted.why(failure.clause, self.suite.broken(failure))
         ]
         if broken:
             self._note(VIOLATED)
@@ -250,11 +261,13 @@ class Session:
 
     def _report(self) -> None:
         if self.suite.campaigns or "smoke" in vars(self.suite):
-            self.done.append(results(self.suite))
+            found = results(self.suite)
+            self.accepted.add_to(found)
+            self.done.append(found)
         handed_over = getattr(self.config, "workeroutput", None)
         if handed_over is not None:
-            found = self.done[0] if self.done else None
-            handed_over[_HANDED_OVER] = json.dumps({"code": self.code, "results": found})
+            mine = self.done[0] if self.done else None
+            handed_over[_HANDED_OVER] = json.dumps({"code": self.code, "results": mine})
             return
         try:
             for found in self.done:

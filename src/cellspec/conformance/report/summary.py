@@ -8,6 +8,7 @@ from typing import Any
 
 from cellspec.conformance.campaign.options import MAX_EXAMPLES
 from cellspec.conformance.judge.verdict import says_pass
+from cellspec.conformance.report.baseline import comparison_lines
 from cellspec.exit_codes import INCONCLUSIVE
 from cellspec.text import counted, table_lines
 
@@ -37,6 +38,8 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     for reason, names in _by_reason(backend):
         yield f"  {reason}: {', '.join(names)}"
     yield from _inconclusive(backend.get("inconclusive", {"clauses": ()}))
+    if "baseline" in backend:
+        yield from comparison_lines(backend["baseline"])
     for name, profile in backend["profiles"].items():
         for what in [] if profile.get("stopped_at") else profile.get("owed", ()):
             yield f"  not covered in {name}: {what}"

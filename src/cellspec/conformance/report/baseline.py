@@ -1,0 +1,238 @@
+"""The comparison with an earlier run: what broke since, what was mended, what is judged no more.
+
+The *baseline* is the results file of an earlier run of the same backend. A clause that is broken
+in both runs is known: it is told, and it fails no run unless the user asks for that. A clause that
+is broken now and was not broken then has *broken*, and fails the run, whatever the verdict was.
+
+======================  ==========================================================================
+change                  when
+======================  ==========================================================================
+broke                   it is broken, and the baseline does not show it broken
+broken in another way   it was broken and still is, and the finding reads otherwise
+still broken            it was broken and still is
+no longer judged        it was judged then, and is inconclusive, not claimed or absent now
+mended                  it was broken, and was judged again without a finding
+newly judged            it was not judged then, and now it is, without a finding
+======================  ==========================================================================
+
+The same finding means: the same words, when names, numbers and texts in them are left out. Two
+runs that draw other workloads find one cause in other columns and rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellspec.conformance.judge.verdict import Verdict, says_pass
+from cellspec.conformance.report.read_results import (
+    BackendResults,
+    ClauseResult,
+    field,
+    read_backend,
+    updated,
+)
+from cellspec.errors import SpecError
+
+__all__ = ["Baseline", "comparison_lines", "read_baseline"]
+
+_OPTION = "--conformance-baseline"
+_BROKEN = (Verdict.VIOLATED.value, Verdict.XFAIL.value)
+
+_BROKE, _OTHERWISE, _STILL = "broke", "broken in another way", "still broken"
+_LOST, _MENDED, _NEW = "no longer judged", "mended", "newly judged"
+_CHANGES = (_BROKE, _OTHERWISE, _STILL, _LOST, _MENDED, _NEW)
+"""The changes in the order of reports."""
+
+_OF_ITS_OWN = ("--conformance-allow-inconclusive",)
+"""Words of a command that change no verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The results of an earlier run of the backend.
+
+    Attributes:
+        shown: its file, as the user named it.
+        backend: the results.
+        suite: the suite of that run: version, clause set, digest.
+    """
+
+    shown: str
+    backend: BackendResults
+    suite: Mapping[str, Any]
+
+    def knows_broken(self, clause: str) -> bool:
+        """Whether the clause was broken then."""
+        return _verdict(self.backend.results.get(clause)) in _BROKEN
+
+    def knows_inconclusive(self, clause: str) -> bool:
+        """Whether the clause was inconclusive then."""
+        return _verdict(self.backend.results.get(clause)) == Verdict.INCONCLUSIVE.value
+
+    def compared(self, backend: Mapping[str, Any], suite: Mapping[str, Any]) -> dict[str, Any]:
+        """The comparison of a run with this one, as JSON data.
+
+        Args:
+            backend: the results of the backend now, as `cellspec.conformance.report.results` has
+                them.
+            suite: the suite now.
+        """
+        now = read_backend(backend, "results", set())
+        changes = {}
+        for clause in dict.fromkeys((*now.results, *self.backend.results)):
+            before, after = self.backend.results.get(clause), now.results.get(clause)
+            change = _change(before, after)
+            if change:
+                changes[clause] = {
+                    "change": change,
+                    "before": _verdict(before) or "no result",
+                    "now": _verdict(after) or "no result",
+                    "why": after.reason if after is not None else "",
+                }
+        return {
+            "file": self.shown,
+            "version": self.backend.version,
+            "notes": list(self._notes(now, suite)),
+            "changes": changes,
+        }
+
+    def _notes(self, now: BackendResults, suite: Mapping[str, Any]) -> Iterator[str]:
+        """What differs between the two runs beside the verdicts, and may be a reason for them."""
+        then = self.backend
+        if then.version != now.version:
+            yield f"{now.name} was {then.version} there, and is {now.version} here"
+        for what, key in (("cellspec", "version"), ("the clause set", "clauses")):
+            if self.suite.get(key) != suite.get(key):
+                yield f"{what} was {self.suite.get(key)} there, and is {suite.get(key)} here"
+        gone = [name for name in then.capabilities if name not in now.capabilities]
+        come = [name for name in now.capabilities if name not in then.capabilities]
+        for names, what in ((gone, "no longer claimed"), (come, "claimed now, and not there")):
+            if names:
+                yield f"{what}: {', '.join(names)}"
+        there, here = _options(then.command), _options(now.command)
+        if there != here:
+            yield (
+                f"other options, which may find other things: {' '.join(there) or 'none'} there, "
+                f"{' '.join(here) or 'none'} here"
+            )
+
+
+def read_baseline(path: Path, shown: str, name: str) -> Baseline:
+    """Read the results of an earlier run of a backend.
+
+    Args:
+        path: a results file.
+        shown: its name in messages.
+        name: the name of the backend.
+
+    Raises:
+        SpecError: the file cannot be read or used, or holds nothing of this backend.
+    """
+    where = f"{_OPTION}: {shown}"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(
+            f"{where}: cannot be read: there is no such file; a run with --conformance-json=FILE "
+            "writes one"
+        ) from None
+    except OSError as error:
+        raise SpecError(
+            f"{where}: cannot be read: {error.strerror}; expected a results file, as "
+            "--conformance-json=FILE writes it"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{where}: not JSON: {error}") from None
+    try:
+        if not isinstance(found, Mapping):
+            raise SpecError("results: expected an object")
+        found = updated(found)
+        suite = field(found, "suite", "an object", "results")
+        backends = [
+            read_backend(item, f"results: backends[{place}]", set())
+            for place, item in enumerate(field(found, "backends", "a list", "results"))
+        ]
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}; expected the results file of an earlier run") from None
+    mine = next((one for one in backends if one.name == name), None)
+    if mine is None:
+        raise SpecError(
+            f"{where}: these are results of {', '.join(one.name for one in backends) or 'nothing'},"
+            f" and the backend of this run is {name}; give the results of an earlier run of {name}"
+        )
+    smoke = mine.evidence.get("smoke", "fine")
+    if smoke != "fine":
+        raise SpecError(
+            f"{where}: nothing was judged in it, for its smoke test failed ({smoke}); give the "
+            "results of a run that judged clauses"
+        )
+    return Baseline(shown, mine, suite)
+
+
+def comparison_lines(compared: Mapping[str, Any]) -> Iterator[str]:
+    """A comparison in lines for people."""
+    yield f"compared with {compared['file']}, of version {compared['version']}:"
+    for note in compared["notes"]:
+        yield f"  note: {note}"
+    changes = compared["changes"]
+    for kind in _CHANGES:
+        alike: dict[str, list[str]] = {}
+        for number, one in changes.items():
+            if one["change"] == kind:
+                alike.setdefault(_more(one), []).append(number)
+        for more, numbers in alike.items():
+            yield f"  {kind}{more}: {', '.join(numbers)}"
+    if not changes:
+        yield "  each clause has the verdict that it had"
+
+
+def _more(change: Mapping[str, Any]) -> str:
+    """What a reader needs to know of a change beside its kind."""
+    if change["change"] not in (_BROKE, _OTHERWISE, _LOST):
+        return ""
+    why = f": {change['why']}" if change["why"] else ""
+    return f" (was {change['before']}, is {change['now']}{why})"
+
+
+def _verdict(result: ClauseResult | None) -> str:
+    return "" if result is None else result.verdict
+
+
+def _change(before: ClauseResult | None, now: ClauseResult | None) -> str:
+    """The change of a clause; "" if there is nothing to tell."""
+    was, is_now = _verdict(before), _verdict(now)
+    if is_now in _BROKEN:
+        if was not in _BROKEN:
+            return _BROKE
+        return _STILL if _finding(before) == _finding(now) else _OTHERWISE
+    judged_before = was in _BROKEN or says_pass(was)
+    if says_pass(is_now):
+        if was in _BROKEN:
+            return _MENDED
+        return "" if judged_before else _NEW
+    return _LOST if judged_before else ""
+
+
+def _finding(result: ClauseResult | None) -> str:
+    """How a clause broke, without the names, numbers and texts of the workload."""
+    failure = None if result is None else result.failure
+    if failure is None:
+        return ""
+    plain = re.sub(r"'[^']*'|\w+\[[^\]]*\]", "…", str(failure.get("detail", "")))
+    plain = re.sub(r"\b(row|column|cell|call)s\b", r"\1", plain)
+    return re.sub(r"\d[\d.,–:]*", "#", plain)
+
+
+def _options(command: str) -> list[str]:
+    """The options of a command that have a say in verdicts; the backend is known."""
+    words = [word for word in command.split() if word.startswith("--")]
+    return [
+        word
+        for word in words
+        if word not in _OF_ITS_OWN and not word.startswith(("--pyargs", "--engine-backend"))
+    ]
