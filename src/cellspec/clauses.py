@@ -21,6 +21,7 @@ __all__ = [
     "Chapter",
     "Clause",
     "chapters",
+    "clause_digests",
     "clause_set",
     "clause_set_data",
     "clause_set_version",
@@ -138,6 +139,20 @@ def clause_set() -> str:
     """
     text = json.dumps([_what_judges(clause) for clause in clauses().values()])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def clause_digests() -> dict[str, str]:
+    """By clause, a digest of all that judging by it follows from.
+
+    A user keeps these to see which clauses another version of cellspec adds or changes
+    (`cellspec.conformance.campaign.pins`).
+    """
+    return {
+        clause.number: hashlib.blake2b(
+            json.dumps(_what_judges(clause)).encode(), digest_size=8
+        ).hexdigest()
+        for clause in clauses().values()
+    }
 
 
 def clause_set_data() -> dict[str, str]:

@@ -1,16 +1,22 @@
-"""Runs with a baseline, as a developer who runs the suite every day meets them."""
+"""Runs with a baseline or with pinned clauses, as somebody meets them who runs the suite daily."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cellspec import ColumnDescriptor
+from cellspec.clauses import clauses
+from cellspec.conformance.campaign.pins import pins_text
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.pytest.accepted import Accepted
+from cellspec.conformance.pytest.session import Session
+from cellspec.conformance.report.results import results
+from cellspec.conformance.report.summary import summary
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.workload import Workload
 from cellspec.exit_codes import FINE, INCONCLUSIVE, VIOLATED
@@ -26,6 +32,13 @@ FEW = ("--profile=core", "--max-examples=8")
 def no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that do not time the engine: half of such a short one."""
     monkeypatch.setattr(Suite, "cost", lambda _: {})
+
+
+def accepted_by(suite: pytest.Pytester, *options: str) -> Accepted:
+    """What a run of the engine with these options accepts."""
+    config = suite.parseconfigure(*SUITE, "--engine-backend=engine:Backend", *options)
+    session: Session = config.pluginmanager.getplugin("cellspec-conformance")
+    return session.accepted
 
 
 def results_file(path: str, **verdicts: str) -> None:
@@ -78,10 +91,7 @@ def test_a_strict_run_accepts_nothing(suite: pytest.Pytester) -> None:
     results_file("bad.json", BARR_06="violated", BARR_01="inconclusive")
     broken, unknown = Judgement(Verdict.VIOLATED, "so"), Judgement(Verdict.INCONCLUSIVE, "so")
     for option, accepts in (("--conformance-strict", False), ("-q", True)):
-        config = suite.parseconfigure(
-            *SUITE, "--engine-backend=engine:Backend", "--conformance-baseline=bad.json", option
-        )
-        accepted = Accepted(config, "columns", [])
+        accepted = accepted_by(suite, "--conformance-baseline=bad.json", option)
         assert bool(accepted.why("BARR-06", broken)) == accepts
         assert bool(accepted.why("BARR-01", unknown)) == accepts
         assert not accepted.why("BARR-01", broken)
@@ -117,3 +127,106 @@ def test_a_baseline_in_the_configuration_leaves_replays_alone(suite: pytest.Pyte
     Path("case.json").write_text(Case(Workload((ColumnDescriptor("a"),), rows=2)).to_json())
     options = ("--conformance-baseline=missing.json", "--replay=case.json")
     assert judge(suite, "Backend", *options).ret == FINE
+
+
+def pins_file(**changes: Any) -> None:
+    """Write the file that pins the clauses of another version: these clauses are otherwise."""
+    found = json.loads(pins_text())
+    for name, entry in changes.items():
+        number = name.replace("_", "-")
+        if entry is None:
+            del found["clauses"][number]
+        else:
+            found["clauses"][number] = entry
+    Path("pins.json").write_text(json.dumps(found))
+
+
+def test_the_first_run_pins_the_clauses_and_a_later_one_says_that_they_are_the_same(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    options = ("--profile=core", "--max-examples=1", "--conformance-clauses=ci/pins.json")
+    judge(suite, "Backend", *options).stdout.fnmatch_lines(["written: ci/pins.json"])
+    assert Path("ci/pins.json").read_text() == pins_text()
+    later = judge(suite, "Backend", *options)
+    later.stdout.fnmatch_lines(["clauses: as pinned in ci/pins.json"])
+    assert "written: " not in text_of(later)
+
+
+def test_clauses_that_are_new_or_changed_are_told_apart_and_fail_no_run(
+    suite: pytest.Pytester,
+) -> None:
+    pins_file(BARR_06=None, SCHED_01=["another digest", "Otherwise."], SCHED_77=["digest", "Gone."])
+    result = judge(suite, "Forgetful", *FEW, "--conformance-clauses=pins.json")
+    assert result.ret == FINE
+    assert result.parseoutcomes()["xfailed"] == 1
+    result.stdout.fnmatch_lines(
+        [
+            "clauses that are not as pinned in pins.json (clause set *), and fail no run:",
+            "  new: BARR-06: violated (*",
+            "  changed: SCHED-01: *",
+            "    was: Otherwise.",
+            f"    is: {clauses()['SCHED-01'].text}",
+            "  removed: SCHED-77: this version of cellspec has no such clause",
+            "  to judge by them from now on, remove pins.json: the next run pins this clause set",
+        ]
+    )
+
+
+def test_what_pinned_clauses_accept_is_what_is_new_or_changed_since(
+    suite: pytest.Pytester,
+) -> None:
+    pins_file(BARR_06=None, SCHED_01=["another digest", "Otherwise."])
+    broken = Judgement(Verdict.VIOLATED, "so")
+    accepted = accepted_by(suite, "--conformance-clauses=pins.json")
+    why = {number: accepted.why(number, broken) for number in ("BARR-06", "SCHED-01", "SCHED-02")}
+    assert why == {
+        "BARR-06": "BARR-06 is new since pins.json was written",
+        "SCHED-01": "SCHED-01 was changed since pins.json was written",
+        "SCHED-02": "",
+    }
+    strict = accepted_by(suite, "--conformance-clauses=pins.json", "--conformance-strict")
+    assert not strict.why("BARR-06", broken)
+
+
+def test_a_coverage_goal_that_is_not_pinned_fails_no_run(suite: pytest.Pytester) -> None:
+    pins_file()
+    found = json.loads(pins_text())
+    found["goals"]["core"] = []
+    Path("older.json").write_text(json.dumps(found))
+    options = ("--profile=core", "--max-examples=1")
+    for pins, why in (
+        ("pins.json", ""),
+        ("older.json", "it lacks a coverage goal that is new since older.json was written"),
+    ):
+        accepted = accepted_by(suite, *options, f"--conformance-clauses={pins}")
+        accepted.suite.run_all()
+        (core,) = accepted.suite.profiles
+        judgement = accepted.suite.judge(clauses()["TABLE-01"], core)
+        assert judgement.verdict is Verdict.INCONCLUSIVE
+        assert accepted.why("TABLE-01", judgement) == why
+        found = results(accepted.suite)
+        accepted.add_to(found)
+        told = [line for line in summary(found) if line.startswith("  new coverage goal: ")]
+        assert len(told) == (len(core.goals) if why else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("{", "not JSON: "),
+        ("{}", "expected a file that pins clauses; where there is no file, a run writes one"),
+        ('{"clause_pins": 2}', "clause_pins: expected 1, got 2"),
+        ('{"clause_pins": 1}', "clauses: expected an object with clauses, got None"),
+        ('{"clause_pins": 1, "clauses": {"A": 1}}', "clauses: A: expected a digest and a sentence"),
+        ('{"clause_pins": 1, "clauses": {"A": ["", ""]}}', "goals: expected an object, got None"),
+    ],
+)
+def test_a_file_that_pins_nothing_is_refused_in_one_line(
+    suite: pytest.Pytester, text: str, line: str
+) -> None:
+    Path("pins.json").write_text(text)
+    with pytest.raises(pytest.UsageError) as refused:
+        accepted_by(suite, "--conformance-clauses=pins.json")
+    assert str(refused.value).startswith(f"--conformance-clauses: pins.json: {line}")
+    assert "\n" not in str(refused.value)

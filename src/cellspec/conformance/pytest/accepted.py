@@ -1,11 +1,17 @@
 """The findings that fail no run, although they are told: what the user has accepted.
 
 A user who runs the suite every day wants it red when something *broke*, and not because of what
-she knows. So a finding may be accepted: a clause that was broken or inconclusive in her baseline
-(`cellspec.conformance.report.baseline`). Its verdict stays what it is. The test of a clause that
-is accepted ends as an expected failure of pytest, and the exit code of the run passes it over.
+she knows, nor because cellspec judges by more than before. So these findings are accepted:
 
-``--conformance-strict`` accepts nothing, and still tells all.
+- a clause is broken or inconclusive that was so in her baseline
+  (`cellspec.conformance.report.baseline`);
+- a clause is broken or inconclusive that her pinned clauses do not have, or have in other words
+  (`cellspec.conformance.campaign.pins`);
+- a clause is inconclusive only because a coverage goal was not met that is not pinned.
+
+The verdict stays what it is. The test of a broken clause that is accepted ends as an expected
+failure of pytest, and the exit code of the run passes it over. ``--conformance-strict`` accepts
+nothing, and still tells all.
 """
 
 from __future__ import annotations
@@ -15,10 +21,14 @@ from typing import Any
 
 import pytest
 
+from cellspec.clauses import clauses
+from cellspec.conformance.campaign.options import judged_clauses
+from cellspec.conformance.campaign.pins import Pins, pins_text, read_pins
+from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.report.baseline import Baseline, read_baseline
 from cellspec.errors import SpecError
-from cellspec.files import check_apart
+from cellspec.files import check_apart, check_target, write_files
 
 __all__ = ["Accepted"]
 
@@ -28,40 +38,63 @@ class Accepted:
 
     Args:
         config: the configuration of pytest.
-        backend: the name of the backend.
+        suite: the suite of the run.
         written: the results files that the run will write.
 
     Raises:
         SpecError: a file cannot be used.
     """
 
-    def __init__(self, config: pytest.Config, backend: str, written: list[Path]) -> None:
+    def __init__(self, config: pytest.Config, suite: Suite, written: list[Path]) -> None:
+        self.suite = suite
         self.strict = bool(config.getoption("cellspec_strict"))
         self.baseline: Baseline | None = None
-        given = config.getoption("cellspec_baseline")
-        # A replay judges one workload, and says nothing of clauses as a whole.
-        if given is not None and config.getoption("cellspec_replay") is None:
-            path = Path(config.invocation_params.dir, given)
-            self.baseline = read_baseline(path, given, backend)
-            try:
-                check_apart(written, [path])
-            except SpecError:
-                raise SpecError(
-                    f"--conformance-baseline: {given}: this run would write its own results there, "
-                    "and the next one would accept whatever broke; let it write elsewhere, and "
-                    "copy the file when you accept its state"
-                ) from None
+        self.pins: Pins | None = None
+        self._to_pin: Path | None = None
+        if suite.case is not None:
+            # A replay judges one workload, and says nothing of clauses as a whole.
+            return
+        folder = config.invocation_params.dir
+        base, pins = config.getoption("cellspec_baseline"), config.getoption("cellspec_clauses")
+        if base is not None:
+            self.baseline = _baseline(folder / base, base, suite.backend.name, written)
+        if pins is not None:
+            path = folder / pins
+            self.pins = read_pins(path, f"--conformance-clauses: {pins}", pins)
+            if self.pins is None:
+                check_target(path)
+                self._to_pin = path
 
     def why(self, clause: str, judgement: Judgement) -> str:
         """Why a clause that is broken or inconclusive fails no run; "" if it does."""
-        if self.strict or self.baseline is None:
+        inconclusive = judgement.verdict is Verdict.INCONCLUSIVE
+        if self.strict or not (judgement.broken or inconclusive):
             return ""
+        return self._by_baseline(clause, judgement) or self._by_pins(clause, inconclusive)
+
+    def _by_baseline(self, clause: str, judgement: Judgement) -> str:
         baseline = self.baseline
+        if baseline is None:
+            return ""
         if judgement.broken and baseline.knows_broken(clause):
             return f"broken in {baseline.shown} too: {judgement.reason}"
-        inconclusive = judgement.verdict is Verdict.INCONCLUSIVE
-        if inconclusive and baseline.knows_inconclusive(clause):
+        if not judgement.broken and baseline.knows_inconclusive(clause):
             return f"inconclusive in {baseline.shown} too"
+        return ""
+
+    def _by_pins(self, clause: str, inconclusive: bool) -> str:
+        pins = self.pins
+        if pins is None:
+            return ""
+        if pins.is_new(clause):
+            return f"{clause} is new since {pins.shown} was written"
+        if pins.is_changed(clause):
+            return f"{clause} was changed since {pins.shown} was written"
+        home = judged_clauses().get(clause)
+        if inconclusive and home is not None:
+            again = self.suite.judge(clauses()[clause], pins.pinned(home))
+            if again.verdict is not Verdict.INCONCLUSIVE:
+                return f"it lacks a coverage goal that is new since {pins.shown} was written"
         return ""
 
     def add_to(self, found: dict[str, Any]) -> None:
@@ -69,3 +102,32 @@ class Accepted:
         for backend in found["backends"]:
             if self.baseline is not None:
                 backend["baseline"] = self.baseline.compared(backend, found["suite"])
+            if self.pins is not None:
+                verdicts = {name: entry["verdict"] for name, entry in backend["clauses"].items()}
+                ran = [one for one in self.suite.profiles if one.name in self.suite.campaigns]
+                backend["pins"] = self.pins.compared(verdicts, ran)
+
+    def write_pins(self) -> list[Path]:
+        """Write the file that pins the clauses of this run, if there was none; the files written.
+
+        Raises:
+            SpecError: it cannot be written.
+        """
+        path = self._to_pin
+        if path is None:
+            return []
+        write_files(path.parent, {path.name: pins_text()})
+        return [path]
+
+
+def _baseline(path: Path, shown: str, backend: str, written: list[Path]) -> Baseline:
+    found = read_baseline(path, shown, backend)
+    try:
+        check_apart(written, [path])
+    except SpecError:
+        raise SpecError(
+            f"--conformance-baseline: {shown}: this run would write its own results there, and the "
+            "next one would accept whatever broke; let it write elsewhere, and copy the file when "
+            "you accept its state"
+        ) from None
+    return found

@@ -72,6 +72,14 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
         "results of an earlier run: say what broke and what was mended since; a clause that is "
         "broken there too fails no run",
     ),
+    (
+        "clauses",
+        "",
+        "FILE",
+        None,
+        "the clauses by which the engine was judged when FILE was written, which this run does if "
+        "there is none: clauses that are new or changed since fail no run",
+    ),
     ("report", "", "DIR", None, "write results.json, HTML pages and case files there"),
     ("json", "", "FILE", None, "write the results as JSON"),
     ("html", "", "FILE", None, "write the results as an HTML matrix"),
@@ -116,7 +124,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         "--conformance-strict",
         dest=_dest("strict"),
         action="store_true",
-        help="fail also by what --conformance-baseline accepts",
+        help="fail also by what --conformance-baseline and --conformance-clauses accept",
     )
 
 

@@ -72,7 +72,7 @@ class Session:
     def _accepted(self, config: pytest.Config) -> Accepted:
         written = [] if self.report is None else [self.report / RESULTS_NAME]
         written += [] if self.json_file is None else [self.json_file]
-        return Accepted(config, self.suite.backend.name, written)
+        return Accepted(config, self.suite, written)
 
     # Called by the tests
 
@@ -270,6 +270,7 @@ class Session:
             handed_over[_HANDED_OVER] = json.dumps({"code": self.code, "results": mine})
             return
         try:
+            self.written += self.accepted.write_pins() if self.done else []
             for found in self.done:
                 self.written += write_reports(
                     found,

@@ -40,6 +40,8 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     yield from _inconclusive(backend.get("inconclusive", {"clauses": ()}))
     if "baseline" in backend:
         yield from comparison_lines(backend["baseline"])
+    if "pins" in backend:
+        yield from _pins(backend["pins"], backend["clauses"])
     for name, profile in backend["profiles"].items():
         for what in [] if profile.get("stopped_at") else profile.get("owed", ()):
             yield f"  not covered in {name}: {what}"
@@ -86,6 +88,33 @@ def _inconclusive(found: Mapping[str, Any]) -> Iterator[str]:
             f"{these} inconclusive; with {MAX_EXAMPLES} workloads of each profile or more that "
             f"ends with exit code {INCONCLUSIVE}"
         )
+
+
+def _pins(pins: Mapping[str, Any], clauses: Mapping[str, Any]) -> Iterator[str]:
+    """The clauses that are other than the user has pinned them; they fail no run."""
+    file = pins["file"]
+    if not any(pins[key] for key in ("new", "changed", "removed", "goals")):
+        yield f"clauses: as pinned in {file}"
+        return
+    yield (
+        f"clauses that are not as pinned in {file} (clause set {pins['version']}), and fail no run:"
+    )
+    for number, verdict in pins["new"].items():
+        reason = "" if says_pass(verdict) else f" ({clauses[number]['reason']})"
+        yield f"  new: {number}: {verdict}{reason}"
+    for number, one in pins["changed"].items():
+        reason = "" if says_pass(one["verdict"]) else f" ({clauses[number]['reason']})"
+        yield f"  changed: {number}: {one['verdict']}{reason}"
+        if one["was"] != one["is"]:
+            yield f"    was: {one['was']}"
+            yield f"    is: {one['is']}"
+        else:
+            yield "    its sentence is the same; its level, profile or capabilities are others"
+    for number, reason in pins["removed"].items():
+        yield f"  removed: {number}: {reason}"
+    for goal in pins["goals"]:
+        yield f"  new coverage goal: {goal}"
+    yield f"  to judge by them from now on, remove {file}: the next run pins this clause set"
 
 
 def _counted(shapes: Mapping[str, Any]) -> Iterator[str]:
