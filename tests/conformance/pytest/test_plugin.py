@@ -14,6 +14,11 @@ import pytest
 # Imported here, so that runs within this process find these modules and make no second ones.
 import cellspec.conformance.pytest.session
 from cellspec.clauses import clauses
+from cellspec.conformance.campaign.options import Options
+from cellspec.conformance.campaign.results import Campaign
+from cellspec.conformance.campaign.scaling_shapes import Shape
+from cellspec.conformance.campaign.suite import Suite
+from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.profiles import PROFILES
 from cellspec.conformance.run.case import read_case
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, VIOLATED
@@ -219,6 +224,17 @@ def test_without_a_backend_one_line_names_the_option_to_pass(suite: pytest.Pytes
         (["--engine-backend=engine:Unmakeable"], "cannot be made: RuntimeError: no licence"),
         (["--engine-backend=engine:Backend", "--profile=cor"], "unknown profile 'cor'; there are"),
         (["--engine-backend=engine:Backend", "--profile=core,"], "unknown profile ''"),
+        (["--engine-backend=engine:Backend", "--conformance-only=BARR-60"], "mean 'BARR-0"),
+        (["--engine-backend=engine:Backend", "--conformance-only=BARR-01,"], "between, got ''"),
+        (["--engine-backend=engine:Backend", "--conformance-only=GRAPH-01"], "judged by GRAPH-01"),
+        (
+            [
+                "--engine-backend=engine:Backend",
+                "--conformance-only=DROP-01",
+                "--profile=core",
+            ],
+            "DROP-01 is of profile drops, and --profile asks for core; leave --profile out",
+        ),
         (["--engine-backend=engine:Backend", "--seed=x"], "--seed: expected an integer from 0"),
         (["--engine-backend=engine:Backend", "--max-examples=0"], "an integer from 1 up, got '0'"),
         (["--engine-backend=engine:Backend", "--replay=no.json"], "no.json: cannot be read: No"),
@@ -421,6 +437,41 @@ def test_a_profile_that_was_not_asked_for_is_not_run(suite: pytest.Pytester) -> 
     # Two are skipped: it promises no bound on overtaking, and there is nothing to expect.
     result.assert_outcomes(passed=len(PROFILES[0].clauses) + 1, skipped=2)
     assert "test_clause[DROP-01]" not in text_of(result)
+
+
+def test_a_few_clauses_are_judged_alone_whatever_else_is_broken(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Suite, "cost", lambda _: {})
+    few = "--max-examples=12"
+    result = judge(suite, "Both", few, "--conformance-only=table-02", "--conformance-json=r.json")
+    assert result.ret == VIOLATED
+    assert result.parseoutcomes() == {"failed": 1, "passed": 1, "skipped": 2}
+    (backend,) = json.loads(Path("r.json").read_text())["backends"]
+    assert {name: one["verdict"] for name, one in backend["clauses"].items()} == {
+        "TABLE-02": "violated"
+    }
+    assert list(backend["profiles"]) == ["core"]
+    assert backend["command"].endswith(" --conformance-only=TABLE-02 --max-examples=12")
+    result = judge(suite, "Forgetful", few, "--conformance-only=TABLE-03")
+    assert result.ret == FINE
+    result.stdout.fnmatch_lines(["  broken too, and not asked for: BARR-06 (barrier 0 of *"])
+
+
+def test_of_the_clauses_about_cost_those_asked_for_are_measured_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[str] = []
+
+    def measure(*_: object, shapes: tuple[Shape, ...], **__: object) -> Campaign:
+        measured.extend(shape.clause for shape in shapes)
+        return Campaign("counted_work", Evidence())
+
+    monkeypatch.setattr("cellspec.conformance.campaign.suite.run_cost_campaign", measure)
+    suite = Suite.of(Options("reference", Path(), only="COST-03"))
+    suite.run_all()
+    assert list(suite.campaigns) == ["counted_work"]
+    assert set(measured) == {"COST-03"}
 
 
 # Exit codes

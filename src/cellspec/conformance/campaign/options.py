@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cellspec.clauses import clauses
 from cellspec.conformance.judge.profiles import PROFILES, Profile
 from cellspec.errors import SpecError
+from cellspec.text import did_you_mean
 
-__all__ = ["MAX_EXAMPLES", "Options", "judged_clauses", "parse_profiles", "read_expected_failures"]
+__all__ = [
+    "MAX_EXAMPLES",
+    "Options",
+    "judged_clauses",
+    "parse_clauses",
+    "parse_profiles",
+    "profiles_of",
+    "read_expected_failures",
+]
 
 MAX_EXAMPLES = 250
 """Workloads of a campaign, unless the user says otherwise."""
@@ -22,6 +32,7 @@ class Options:
         backend: a registered name, or ``module:attribute``.
         folder: the working directory of the user; relative names start there.
         profiles: names of profiles, or "all".
+        only: numbers of clauses with commas between; "" is every clause of the profiles.
         max_examples: workloads of each campaign.
         seed: the seed of the draws.
         xfails: the list of expected failures.
@@ -36,6 +47,7 @@ class Options:
     backend: str
     folder: Path
     profiles: str = "default"
+    only: str = ""
     max_examples: int = MAX_EXAMPLES
     seed: int = 0
     xfails: Path | None = None
@@ -63,6 +75,57 @@ def parse_profiles(text: str) -> tuple[str, ...]:
         if name not in known:
             raise SpecError(f"--profile: unknown profile {name!r}; there are {', '.join(known)}")
     return tuple(name for name in known if name in asked)
+
+
+def parse_clauses(text: str) -> tuple[str, ...]:
+    """The clauses that a list names, in the order in which they are judged; none for "".
+
+    Args:
+        text: numbers with commas between them, in capital letters or not.
+
+    Raises:
+        SpecError: a clause that is unknown, or by which no engine is judged.
+    """
+    if not text:
+        return ()
+    known = judged_clauses()
+    asked = [name.strip().upper() for name in text.split(",")]
+    for name in asked:
+        if name in clauses() and name not in known:
+            raise SpecError(
+                f"--conformance-only: no engine is judged by {name}, a rule for the parts of "
+                "cellspec"
+            )
+        if name not in known:
+            raise SpecError(
+                f"--conformance-only: expected clauses with commas between, got {name!r}"
+                f"{did_you_mean(name, known)}"
+            )
+    return tuple(name for name in known if name in asked)
+
+
+def profiles_of(options: Options) -> tuple[Profile, ...]:
+    """The profiles that were asked for, each with the clauses that were.
+
+    Raises:
+        SpecError: a profile or a clause that cannot be asked for.
+    """
+    only = parse_clauses(options.only)
+    names = parse_profiles(options.profiles)
+    if not only:
+        return tuple(profile for profile in PROFILES if profile.name in names)
+    homes = judged_clauses()
+    for clause in only:
+        if homes[clause].name not in names:
+            raise SpecError(
+                f"--conformance-only: {clause} is of profile {homes[clause].name}, and --profile "
+                f"asks for {options.profiles}; leave --profile out"
+            )
+    chosen = (
+        replace(profile, clauses=tuple(one for one in profile.clauses if one.number in only))
+        for profile in PROFILES
+    )
+    return tuple(profile for profile in chosen if profile.clauses)
 
 
 def read_expected_failures(path: Path) -> dict[str, str]:

@@ -28,12 +28,12 @@ from cellspec.conformance.campaign.event_cost import cost_ratios
 from cellspec.conformance.campaign.options import (
     MAX_EXAMPLES,
     Options,
-    parse_profiles,
+    profiles_of,
     read_expected_failures,
 )
 from cellspec.conformance.campaign.results import Campaign, Failure, failure_of
 from cellspec.conformance.campaign.scaling import CostCampaign, judge_cost, run_cost_campaign
-from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE
+from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE, SHAPES
 from cellspec.conformance.campaign.smoke import SmokeFailure, smoke
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.profiles import PROFILES, Profile
@@ -96,12 +96,11 @@ class Suite:
         if case is not None:
             expect_named(options.backend, case, str(options.replay), "--engine-backend")
         backend, made = load_backend(options.backend, options.folder)
-        asked = parse_profiles(options.profiles)
         return cls(
             options=options,
             backend=backend,
             made_by_call=made,
-            profiles=tuple(profile for profile in PROFILES if profile.name in asked),
+            profiles=profiles_of(options),
             expected={} if options.xfails is None else read_expected_failures(options.xfails),
             case=case,
         )
@@ -200,6 +199,7 @@ class Suite:
                 [name for name in self.capabilities if name not in broken],
                 waive=self._known_broken(),
                 with_cpu=True,
+                shapes=tuple(shape for shape in SHAPES if shape.clause in self.homes),
             )
         else:
             campaign = run_campaign(
@@ -209,7 +209,7 @@ class Suite:
                 max_examples=self.options.max_examples,
                 seed=self.options.seed,
                 deterministic=self.deterministic,
-                may_waive=lambda clause: self.options.keep_going or clause in self.expected,
+                may_waive=self._may_waive,
                 waive=self._known_broken(),
                 fit=self.fit,
             )
@@ -225,6 +225,13 @@ class Suite:
         for failure in campaign.failures.values():
             self._save(failure)
         return campaign
+
+    def _may_waive(self, clause: str) -> bool:
+        """Whether a campaign goes on after this clause broke."""
+        if self.options.keep_going or clause in self.expected:
+            return True
+        # Who asks for a few clauses wants their verdicts, whatever else is broken.
+        return bool(self.options.only) and clause not in self.homes
 
     def _known_broken(self) -> list[str]:
         """Clauses that broke in an earlier campaign, which then went on without them."""
@@ -295,8 +302,12 @@ class Suite:
 
     def other_failures(self) -> list[Failure]:
         """The failures of clauses outside the profiles asked for."""
-        homes = {clause.number for profile in self.profiles for clause in profile.clauses}
-        return [failure for clause, failure in self.failures.items() if clause not in homes]
+        return [failure for clause, failure in self.failures.items() if clause not in self.homes]
+
+    @cached_property
+    def homes(self) -> frozenset[str]:
+        """The clauses that were asked for."""
+        return frozenset(one.number for profile in self.profiles for one in profile.clauses)
 
     def replay(self) -> Failure | None:
         """Run the case that was asked for; its failure, if it breaks a clause."""
@@ -357,7 +368,10 @@ class Suite:
         """The command line of this run."""
         options = self.options
         parts = [_PYTEST, f"--engine-backend={self.spec}", f"--seed={options.seed}"]
-        if len(self.profiles) < len(PROFILES):
+        if options.only:
+            asked = (one.number for profile in self.profiles for one in profile.clauses)
+            parts.append(f"--conformance-only={','.join(asked)}")
+        elif len(self.profiles) < len(PROFILES):
             parts.append(f"--profile={','.join(profile.name for profile in self.profiles)}")
         if options.max_examples != MAX_EXAMPLES:
             parts.append(f"--max-examples={options.max_examples}")

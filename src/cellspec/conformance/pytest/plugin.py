@@ -46,6 +46,13 @@ _NAME = "cellspec-conformance"
 # Option, short name, argument, default and purpose. The rest are flags.
 _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("profile", "--profile", "NAMES", "default", "profiles, with commas between; or all"),
+    (
+        "only",
+        "",
+        "CLAUSES",
+        "",
+        "judge by these clauses alone, with commas between, by the campaigns that they need",
+    ),
     ("max-examples", "--max-examples", "N", None, "workloads of each profile"),
     ("seed", "--seed", "N", "0", "what workloads are drawn from"),
     (

@@ -156,6 +156,8 @@ class Session:
         if self.suite.smoke is not None:
             pytest.skip("not run: the smoke test failed")
         self.suite.run_all()
+        if self.suite.options.only:
+            pytest.skip(f"only {', '.join(sorted(self.suite.homes))} was asked for")
         broken = [
             failure
             for failure in self.suite.other_failures()
@@ -309,6 +311,7 @@ def _options(config: pytest.Config) -> Options:
         backend=config.getoption("--engine-backend"),
         folder=config.invocation_params.dir,
         profiles=config.getoption("cellspec_profile"),
+        only=config.getoption("cellspec_only"),
         max_examples=_integer(config, "max-examples", MAX_EXAMPLES, least=1),
         seed=_integer(config, "seed", 0, least=0),
         xfails=_path(config, "xfails"),

@@ -84,7 +84,10 @@ class Baseline:
         """
         now = read_backend(backend, "results", set())
         changes = {}
-        for clause in dict.fromkeys((*now.results, *self.backend.results)):
+        # Of a run that was asked for a few clauses, the others are not lost.
+        few = "not_asked" in backend
+        earlier = () if few else self.backend.results
+        for clause in dict.fromkeys((*now.results, *earlier)):
             before, after = self.backend.results.get(clause), now.results.get(clause)
             change = _change(before, after)
             if change:

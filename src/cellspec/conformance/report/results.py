@@ -54,7 +54,8 @@ def _backend(suite: Suite) -> Json:
             "examples": 0 if done is None else done.evidence.workloads,
             "failure": None if failure is None else _failure(suite, failure),
         }
-    for failure in suite.other_failures():
+    others = suite.other_failures()
+    for failure in [] if suite.options.only else others:
         judgement = suite.broken(failure)
         judged[failure.clause] = {
             "verdict": judgement.verdict.value,
@@ -72,6 +73,7 @@ def _backend(suite: Suite) -> Json:
         "seed": suite.options.seed,
         "command": suite.command,
         "clauses": judged,
+        **({"not_asked": {one.clause: one.detail for one in others}} if suite.options.only else {}),
         "inconclusive": {
             "clauses": dict(suite.inconclusive),
             "allowed": suite.options.allow_inconclusive,

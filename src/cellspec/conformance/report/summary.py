@@ -37,6 +37,8 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     yield "clauses: " + ", ".join(f"{spoken[verdict]} {verdict}" for verdict in order)
     for reason, names in _by_reason(backend):
         yield f"  {reason}: {', '.join(names)}"
+    for number, detail in backend.get("not_asked", {}).items():
+        yield f"  broken too, and not asked for: {number} ({detail})"
     yield from _inconclusive(backend.get("inconclusive", {"clauses": ()}))
     if "baseline" in backend:
         yield from comparison_lines(backend["baseline"])
