@@ -45,7 +45,7 @@ mutation: $(READY)
 
 # The suite on release after release of DataDesigner, each in an environment of its own.
 engines: $(READY)
-	$(BIN)/python -m simulations.releases --max-examples 40
+	$(BIN)/python -m simulations.releases
 
 # What an event costs in each engine; wants `make engines` and `make test-clusters` to have run.
 bench-engines: $(READY)

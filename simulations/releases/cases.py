@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from cellspec.clauses import clauses
@@ -54,21 +54,16 @@ def cases_of(engine: Engine, name: str, outcomes: Mapping[Place, Outcome]) -> li
     found: dict[str, FoundCase] = {}
     for place, outcome in outcomes.items():
         for number, entry in ((outcome.found or {}).get("clauses") or {}).items():
-            failure = entry["failure"]
-            if failure is None:
-                continue
-            waived = tuple(failure.get("waived", ()))
-            work = Workload.from_dict(failure["workload"], f"{place}: {number}")
-            case = Case(work, number, failure["detail"], backends[place[1]], waived)
-            key = f"{name}_{number}_{digest(work.to_json(), waived)}.json"
-            known = found.get(key)
-            before = () if known is None else known.places
-            found[key] = FoundCase(
-                key,
-                case if known is None else known.case,
-                failure if known is None else known.failure,
-                (*before, place),
-            )
+            for failure in entry.get("failures") or filter(None, [entry["failure"]]):
+                waived = tuple(failure.get("waived", ()))
+                work = Workload.from_dict(failure["workload"], f"{place}: {number}")
+                key = f"{name}_{number}_{digest(work.to_json(), waived)}.json"
+                known = found.get(key)
+                if known is None:
+                    case = Case(work, number, failure["detail"], backends[place[1]], waived)
+                    known = FoundCase(key, case, failure, ())
+                if place not in known.places:
+                    found[key] = replace(known, places=(*known.places, place))
     order = {number: at for at, number in enumerate(clauses())}
     return sorted(
         found.values(), key=lambda one: (order.get(one.case.clause, len(order)), one.size, one.name)

@@ -7,7 +7,9 @@ reads a list of releases (`simulations.releases.release_list`) and then, unatten
 2. runs the suite there, through each *entry point* of the engine, one at a time;
 3. replays every workload that broke a clause on every release, through every entry point;
 4. runs the stand-alone scripts, which show a defect without cellspec, on every release;
-5. writes the pages, the case files, and everything as JSON.
+5. mends the known root causes one by one in copies of the newest release, and sees what breaks
+   there no longer;
+6. writes the pages, the case files, and everything as JSON.
 
 A release that cannot be installed, or whose run dies or takes too long, is a row of the page with
 the reason, and the others go on. Results are kept in the work folder: an interrupted run continues,
@@ -28,6 +30,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,10 +47,14 @@ from cellspec.exit_codes import (
 )
 from cellspec.files import check_folder
 from simulations.releases.cases import FoundCase, Place, cases_of
+from simulations.releases.causes import Causes, check_place, read_causes
 from simulations.releases.environments import Workspace, checkout
-from simulations.releases.gather import gather
+from simulations.releases.findings import PlaceCheck
+from simulations.releases.gather import Known, gather
+from simulations.releases.mended_runs import kept_mends, packages_of, try_mends
 from simulations.releases.outcome import Outcome, Plan
 from simulations.releases.page import publish
+from simulations.releases.processes import at_once
 from simulations.releases.published import read_findings
 from simulations.releases.release_list import Engine, EntryPoint, Release, read_list
 from simulations.releases.replay_runs import kept_replays, replay_cases
@@ -58,7 +65,7 @@ from simulations.releases.suite_runs import keep_missing_environment, kept_outco
 __all__ = ["main", "run"]
 
 DEFAULT_LIST = Path("simulations/releases/datadesigner.toml")
-_STAGES = ("suite", "replays", "scripts", "page")
+_STAGES = ("suite", "replays", "scripts", "mends", "page")
 _CASE_LIMIT_S = 600.0
 
 
@@ -72,7 +79,8 @@ class Asked:
         entry_points: entry points to work on.
         out: the folder of the pages.
         plan: how to run the suite.
-        stages: the stages to do: a tail of ``"suite"``, ``"replays"``, ``"scripts"``, ``"page"``.
+        stages: the stages to do: a tail of ``"suite"``, ``"replays"``, ``"scripts"``, ``"mends"``,
+            ``"page"``.
     """
 
     list: Path
@@ -111,7 +119,15 @@ def _main(argv: Sequence[str] | None) -> int:
             engine.chosen_releases(args.release),
             engine.chosen_entry_points(args.entry_point),
             out,
-            Plan(args.max_examples, args.seed, args.limit_s, args.twice, args.again),
+            Plan(
+                max_examples=args.max_examples,
+                seed=args.seed,
+                seeds=args.seeds,
+                limit_s=args.limit_s,
+                jobs=args.jobs,
+                twice=args.twice,
+                again=args.again,
+            ),
             _STAGES[_STAGES.index(args.start) :],
         )
         work = args.work or root / ".engines"
@@ -144,13 +160,29 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"workloads of each profile ({plan.max_examples})",
     )
-    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of the draws")
+    parser.add_argument(
+        "--seed", type=_at_least(0), default=plan.seed, metavar="N", help="the first of the draws"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=_at_least(1),
+        default=plan.seeds,
+        metavar="K",
+        help=f"seeds for the newest {plan.newest} releases ({plan.seeds}); older ones get one",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=_at_least(1),
+        default=plan.jobs,
+        metavar="N",
+        help=f"runs at once ({plan.jobs})",
+    )
     parser.add_argument(
         "--limit-s",
         type=_at_least(1),
         default=plan.limit_s,
         metavar="S",
-        help=f"seconds for one entry point of one release ({plan.limit_s:g})",
+        help=f"seconds for one seed, entry point and release ({plan.limit_s:g})",
     )
     parser.add_argument("--twice", action="store_true", help="run it twice and compare")
     parser.add_argument("--again", action="store_true", help="do again what is kept")
@@ -164,7 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     start.set_defaults(start=_STAGES[0])
     for stage, text in (
         ("replays", "leave out the suite: replay what it found, run the scripts, write pages"),
-        ("scripts", "run the scripts, then write pages"),
+        ("scripts", "run the scripts, try the mends, then write pages"),
+        ("mends", "try the mends of the causes, then write pages"),
         ("page", "run nothing, and write pages of the work folder"),
         ("published", "run nothing, and write pages from the published JSON"),
     ):
@@ -191,10 +224,16 @@ def _scripts_of(engine: Engine, path: Path) -> list[Script]:
     return read_scripts(path.parent / "scripts", engine.package.replace("-", "_"))
 
 
+def _causes_of(engine: Engine, path: Path, scripts: Sequence[Script]) -> Causes:
+    return read_causes(path.with_suffix(".causes.toml"), engine, [one.file for one in scripts])
+
+
 def _publish_again(engine: Engine, path: Path, out: Path) -> int:
     """Write the pages again from the published file beside a list."""
+    scripts = _scripts_of(engine, path)
+    causes = _causes_of(engine, path, scripts)
     published = path.with_suffix(".json")
-    for file in publish(read_findings(published, engine, _scripts_of(engine, path)), out):
+    for file in publish(read_findings(published, engine, scripts, causes), out):
         put_line(file)
     return FINE
 
@@ -203,25 +242,29 @@ def run(workspace: Workspace, asked: Asked) -> int:
     """Run a release matrix to its end, and publish it; the exit code.
 
     Raises:
-        SpecError: a script whose header cannot be used, or pages that cannot be written.
+        SpecError: a script whose header cannot be used, causes that cannot be, or pages that cannot
+            be written.
     """
     engine = workspace.engine
     scripts = _scripts_of(engine, asked.list)
+    causes = _causes_of(engine, asked.list, scripts)
     usable = _environments(workspace, asked)
     if "suite" in asked.stages:
-        for release in usable:
-            for entry_point in asked.entry_points:
-                with workspace.at(release):
-                    run_suite(workspace, release, entry_point, asked.plan)
+        _suites(workspace, asked, usable)
     outcomes = {
-        (release.version, entry_point.name): kept_outcome(workspace, release, entry_point)
+        (release.version, entry_point.name): kept_outcome(
+            workspace, release, entry_point, asked.plan.seeds_of(engine, release)
+        )
         for release in engine.releases
         for entry_point in engine.entry_points
     }
     cases = cases_of(engine, workspace.name, outcomes)
     replays = _replays(workspace, asked, usable, cases)
     ran = _scripts(workspace, asked, usable, scripts)
-    found = gather(engine, workspace.name, _suite_version(), outcomes, cases, replays, scripts, ran)
+    known = _known(workspace, asked, usable, causes, scripts, cases, replays)
+    found = gather(
+        engine, workspace.name, _suite_version(), outcomes, cases, replays, scripts, ran, known
+    )
     for path in publish(found, asked.out):
         put_line(path)
     for trouble in found.troubles:
@@ -242,45 +285,106 @@ def _environments(workspace: Workspace, asked: Asked) -> list[Release]:
             usable.append(release)
             continue
         workspace.notify(f"{release.version}: no environment: {why}")
+        seeds = asked.plan.seeds_of(workspace.engine, release)
         for entry_point in workspace.engine.entry_points:
-            keep_missing_environment(workspace, release, entry_point, why)
+            keep_missing_environment(workspace, release, entry_point, seeds, why)
     return usable
+
+
+def _suites(workspace: Workspace, asked: Asked, usable: Sequence[Release]) -> None:
+    """Run the suite: every seed of every release through every entry point, the newest first."""
+
+    def run_one(release: Release, entry_point: EntryPoint, seed: int) -> None:
+        with workspace.at(release):
+            run_suite(workspace, release, entry_point, asked.plan, seed)
+
+    at_once(
+        asked.plan.jobs,
+        (
+            partial(run_one, release, entry_point, seed)
+            for release in reversed(usable)
+            for seed in asked.plan.seeds_of(workspace.engine, release)
+            for entry_point in asked.entry_points
+        ),
+    )
 
 
 def _replays(
     workspace: Workspace, asked: Asked, usable: Sequence[Release], cases: Sequence[FoundCase]
 ) -> Mapping[Place, Mapping[str, Any]]:
     texts = {one.name: one.case.to_json() for one in cases}
-    said: dict[Place, Mapping[str, Any]] = {}
-    for release in workspace.engine.releases:
-        for entry_point in workspace.engine.entry_points:
-            place = (release.version, entry_point.name)
-            if "replays" in asked.stages and release in usable:
-                again = asked.plan.again
-                with workspace.at(release):
-                    said[place] = replay_cases(
-                        workspace, release, entry_point, texts, _CASE_LIMIT_S, again=again
-                    )
-            else:
-                said[place] = kept_replays(workspace, release, entry_point, texts)
-    return said
+
+    def replay(release: Release, entry_point: EntryPoint) -> Mapping[str, Any]:
+        if "replays" not in asked.stages or release not in usable:
+            return kept_replays(workspace, release, entry_point, texts)
+        with workspace.at(release):
+            return replay_cases(
+                workspace, release, entry_point, texts, _CASE_LIMIT_S, again=asked.plan.again
+            )
+
+    engine = workspace.engine
+    pairs = [(one, entry_point) for one in engine.releases for entry_point in engine.entry_points]
+    said = at_once(asked.plan.jobs, (partial(replay, *pair) for pair in pairs))
+    return {
+        (release.version, entry_point.name): each
+        for (release, entry_point), each in zip(pairs, said, strict=True)
+    }
 
 
 def _scripts(
     workspace: Workspace, asked: Asked, usable: Sequence[Release], scripts: Sequence[Script]
 ) -> dict[tuple[str, str], Any]:
-    ran: dict[tuple[str, str], Any] = {}
-    for release in workspace.engine.releases:
-        for script in scripts:
-            if "scripts" in asked.stages and release in usable:
-                again = asked.plan.again
-                with workspace.at(release):
-                    said = run_script(workspace, release, script, again=again)
-            else:
-                said = kept_script(workspace, release, script)
-            if said:
-                ran[release.version, script.file] = said
-    return ran
+    def run_one(release: Release, script: Script) -> Any:
+        if "scripts" not in asked.stages or release not in usable:
+            return kept_script(workspace, release, script)
+        with workspace.at(release):
+            return run_script(workspace, release, script, again=asked.plan.again)
+
+    pairs = [(release, script) for release in workspace.engine.releases for script in scripts]
+    said = at_once(asked.plan.jobs, (partial(run_one, *pair) for pair in pairs))
+    return {
+        (release.version, script.file): each
+        for (release, script), each in zip(pairs, said, strict=True)
+        if each
+    }
+
+
+def _known(
+    workspace: Workspace,
+    asked: Asked,
+    usable: Sequence[Release],
+    causes: Causes,
+    scripts: Sequence[Script],
+    cases: Sequence[FoundCase],
+    replays: Mapping[Place, Mapping[str, Any]],
+) -> Known:
+    """The causes, with their mends tried and their places looked for on the newest release."""
+    newest = workspace.engine.releases[-1]
+    breaks = {
+        entry_point.name: [
+            name
+            for name, said in replays.get((newest.version, entry_point.name), {}).items()
+            if said["says"] == "same"
+        ]
+        for entry_point in workspace.engine.entry_points
+    }
+    if "mends" in asked.stages and newest in usable:
+        texts = {one.name: one.case.to_json() for one in cases}
+        again = asked.plan.again
+        with workspace.at(newest):
+            mends = try_mends(
+                workspace, newest, causes.live, scripts, texts, breaks, _CASE_LIMIT_S, again=again
+            )
+    else:
+        mends = kept_mends(workspace, newest, causes.live, breaks)
+    packages = packages_of(workspace, newest)
+    checks = [
+        PlaceCheck(cause.id, place.file, place.line, place.text, check_place(place, packages))
+        for cause in causes.live
+        for place in cause.places
+        if packages is not None
+    ]
+    return Known(causes, mends, checks)
 
 
 def _suite_version() -> str:

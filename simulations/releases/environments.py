@@ -3,9 +3,11 @@
 Everything is kept below one folder. You may remove it at any time; the next run makes it again:
 
     ENGINE/VERSION/env/          the environment of a release; ready when `ready.json` is beside it
-    ENGINE/VERSION/ENTRY-POINT/  the suite's run: log, `results.json`, `outcome.json`
+    ENGINE/VERSION/ENTRY-POINT/seed-N/
+                                 the suite's run: log, `results.json`, `outcome.json`
     ENGINE/VERSION/replays/      the cases of all releases, replayed on this one
     ENGINE/VERSION/scripts/      the scripts as they ran, and their output
+    ENGINE/VERSION/mended/CAUSE/ the modules of the newest release with a cause mended
     ENGINE/cases/                the cases that are replayed
     suite/DIGEST/                the suite as it was when the run of the matrix began
 
@@ -25,6 +27,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -92,6 +95,15 @@ def key_of(*parts: object) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+@dataclass(slots=True)
+class _Turn:
+    """The lock on the folder of a release, which the threads of this process share."""
+
+    guard: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+
 @dataclass
 class Workspace:
     """Makes environments of releases and runs processes in them.
@@ -115,6 +127,7 @@ class Workspace:
     source: Path = field(init=False)
     digest: str = field(init=False)
     rules: dict[str, str] = field(init=False)
+    _turns: dict[str, _Turn] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()
@@ -135,12 +148,22 @@ class Workspace:
 
     @contextlib.contextmanager
     def at(self, release: Release) -> Iterator[None]:
-        """Work on a release alone: another run of the matrix waits for its turn."""
+        """Work on a release: another run of the matrix waits for its turn, a thread does not."""
         place = self.place(release)
         place.mkdir(parents=True, exist_ok=True)
-        with open_log(place / "lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        turn = self._turns.setdefault(release.version, _Turn())
+        with turn.guard:
+            turn.users += 1
+            if turn.users == 1:
+                lock = turn.closing.enter_context(open_log(place / "lock"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
             yield
+        finally:
+            with turn.guard:
+                turn.users -= 1
+                if not turn.users:
+                    turn.closing.close()
 
     def make_environment(self, release: Release) -> str:
         """Make the environment of a release unless it is ready.
@@ -215,9 +238,14 @@ class Workspace:
         log: Path,
         limit_s: float,
         more: Mapping[str, str] | None = None,
+        packages: Path | None = None,
     ) -> int | None:
-        """Run a command with the list's variables and the copy of the suite; see `run_process`."""
-        paths = [str(self.source), self.engine.variables.get("PYTHONPATH", "")]
+        """Run a command with the list's variables and the copy of the suite; see `run_process`.
+
+        Modules below `packages` go before all others.
+        """
+        first = "" if packages is None else str(packages)
+        paths = [first, str(self.source), self.engine.variables.get("PYTHONPATH", "")]
         variables = {
             **self.engine.variables,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),

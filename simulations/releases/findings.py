@@ -29,6 +29,8 @@ from dataclasses import dataclass, field
 from cellspec.clauses import clauses
 from cellspec.conformance.judge.verdict import Verdict
 from simulations.releases.cases import FoundCase, Place
+from simulations.releases.causes import Causes
+from simulations.releases.causes import Place as SourcePlace
 from simulations.releases.outcome import Outcome
 from simulations.releases.processes import Json
 from simulations.releases.release_list import Engine
@@ -41,6 +43,8 @@ __all__ = [
     "SHOWN",
     "Defect",
     "Findings",
+    "Mended",
+    "PlaceCheck",
     "is_broken",
 ]
 
@@ -66,16 +70,30 @@ class Defect:
         cases: how many they are.
         found: every release and entry point whose run of the suite found one of them.
         replays: the replay of the shown case, by release and entry point.
+        blames: the causes whose mend makes the shown case break its clause no longer on the newest
+            release, by id; None if no mend was tried on it.
     """
 
     shown: FoundCase
     cases: int
     found: tuple[Place, ...]
     replays: Mapping[Place, Json]
+    blames: tuple[str, ...] | None = None
 
     @property
     def clause(self) -> str:
         return self.shown.case.clause
+
+    @property
+    def broken_at(self) -> list[Place]:
+        """The releases and entry points where the replay breaks the clause again."""
+        return [place for place, said in self.replays.items() if said.get("says") == "same"]
+
+    @property
+    def breaks_on(self) -> list[str]:
+        """The releases of those; without any replay, the releases whose runs found a case."""
+        places = self.broken_at if self.replays else self.found
+        return list(dict.fromkeys(version for version, _ in places))
 
     @property
     def repeated(self) -> bool:
@@ -97,6 +115,40 @@ class Defect:
         return self.shown.name.removesuffix(".json")
 
 
+@dataclass(frozen=True, slots=True)
+class PlaceCheck:
+    """A place of a cause, looked for in the newest release as it is installed.
+
+    Attributes:
+        cause: the id of the cause.
+        file: the file.
+        line: the line, as the curated file says.
+        text: its text.
+        now: the line at which the text is; 0 if it is nowhere in the file.
+    """
+
+    cause: str
+    file: str
+    line: int
+    text: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What the scripts of a cause show once it is mended in a copy of the newest release.
+
+    Attributes:
+        cause: the id of the cause.
+        error: why the mend could not be tried; "" if it was.
+        scripts: what each script says then: ``"fine"`` if the defect is gone.
+    """
+
+    cause: str
+    error: str = ""
+    scripts: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Findings:
     """The result of a release matrix. See `simulations.releases.findings`.
@@ -112,6 +164,9 @@ class Findings:
         unrepeated: by release, entry point and clause: the result of replaying a case that breaks
             the clause no more where it was found.
         replayed: by entry point: how many replays ended how, all cases and releases together.
+        causes: the curated causes.
+        place_checks: the places of the causes, as they were looked for in the newest release.
+        mended: what the scripts of each cause show once it is mended.
         troubles: errors of the run of the matrix itself, a line each.
     """
 
@@ -124,7 +179,22 @@ class Findings:
     ran: Mapping[tuple[str, str], Json]
     unrepeated: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     replayed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    causes: Causes = field(default_factory=Causes)
+    place_checks: list[PlaceCheck] = field(default_factory=list)
+    mended: list[Mended] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+
+    @property
+    def newest(self) -> str:
+        """The newest release of the list."""
+        return self.engine.releases[-1].version
+
+    def place_now(self, cause: str, place: SourcePlace) -> int | None:
+        """The line of a cause's place in the newest release; 0 if it is gone, None if not known."""
+        for each in self.place_checks:
+            if (each.cause, each.file, each.text) == (cause, place.file, place.text):
+                return each.now
+        return None
 
     @property
     def max_examples(self) -> int:
@@ -133,8 +203,8 @@ class Findings:
 
     @property
     def seed(self) -> int:
-        """The seed that workloads were drawn from."""
-        return min((one.seed for one in self.outcomes.values() if one.ran), default=0)
+        """The first seed that workloads were drawn from."""
+        return min((min(one.seeds) for one in self.outcomes.values() if one.seeds), default=0)
 
     def verdict(self, version: str, entry_point: str, clause: str) -> str:
         """The suite's verdict on a clause; "" without one."""

@@ -10,15 +10,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from simulations.releases.cases import FoundCase, Place
-from simulations.releases.findings import CHANGED, Defect, Findings
+from simulations.releases.causes import Causes
+from simulations.releases.findings import CHANGED, Defect, Findings, PlaceCheck
+from simulations.releases.mended_runs import Mends
 from simulations.releases.outcome import Outcome
 from simulations.releases.processes import Json
 from simulations.releases.release_list import Engine
 from simulations.releases.script_files import Script
 
-__all__ = ["gather"]
+__all__ = ["NOTHING_KNOWN", "Known", "gather"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The curated causes of an engine, and how they were checked.
+
+    Attributes:
+        causes: the causes.
+        mends: what their mends do on the newest release.
+        place_checks: their places, as they were looked for in the newest release.
+    """
+
+    causes: Causes = field(default_factory=Causes)
+    mends: Mends = field(default_factory=Mends)
+    place_checks: Sequence[PlaceCheck] = ()
+
+
+NOTHING_KNOWN = Known()
+"""No cause at all."""
 
 
 def gather(
@@ -30,6 +52,7 @@ def gather(
     replays: Mapping[Place, Mapping[str, Json]],
     scripts: Sequence[Script],
     ran: Mapping[tuple[str, str], Json],
+    known: Known = NOTHING_KNOWN,
 ) -> Findings:
     """Put runs, replays and scripts together, with the troubles of the run of the matrix.
 
@@ -42,6 +65,7 @@ def gather(
         replays: the result of each case, by release and entry point, and name.
         scripts: of `read_scripts`.
         ran: the result of each script, by release and file.
+        known: the curated causes, and how they were checked.
     """
     places = [
         (one.version, entry_point.name)
@@ -55,11 +79,14 @@ def gather(
         name,
         version,
         every,
-        _defects(engine, cases, replays, places),
+        _defects(engine, cases, replays, places, known.mends.blames),
         list(scripts),
         ran,
         _unrepeated(cases, replays),
         _counted(engine, replays),
+        known.causes,
+        list(known.place_checks),
+        list(known.mends.scripts),
     )
     found.troubles = [
         *_run_troubles(found),
@@ -122,9 +149,10 @@ def _defects(
     cases: Sequence[FoundCase],
     replays: Mapping[Place, Mapping[str, Json]],
     places: Sequence[Place],
+    blames: Mapping[str, tuple[str, ...]],
 ) -> list[Defect]:
     public = {entry_point.name for entry_point in engine.entry_points if entry_point.public}
-    groups: dict[tuple[str, bool, tuple[Place, ...]], list[FoundCase]] = {}
+    groups: dict[tuple[object, ...], list[FoundCase]] = {}
     for one in cases:
         broken = tuple(
             place
@@ -132,7 +160,8 @@ def _defects(
             if replays.get(place, {}).get(one.name, {}).get("says") == "same"
         )
         # A case that breaks nothing again stands for the runs that found it, and for no other case.
-        key = (one.case.clause, bool(broken), broken or one.places)
+        # What other causes explain is not the same thing, wherever it breaks.
+        key = (one.case.clause, bool(broken), broken or one.places, blames.get(one.name))
         groups.setdefault(key, []).append(one)
     made = []
     for group in groups.values():
@@ -151,7 +180,7 @@ def _defects(
             if shown.name in replays.get(place, {})
         }
         where = tuple(place for place in places if place in seen)
-        made.append(Defect(shown, len(group), where, said))
+        made.append(Defect(shown, len(group), where, said, blames.get(shown.name)))
     return made
 
 
@@ -173,7 +202,8 @@ def _is_consequence(one: FoundCase, replays: Mapping[Place, Mapping[str, Json]])
 
 def _run_troubles(found: Findings) -> Iterator[str]:
     ran = [outcome for outcome in found.outcomes.values() if outcome.ran]
-    if len({(one.max_examples, one.seed, one.suite) for one in ran}) > 1:
+    # How many seeds a release gets is a choice; which is the first is the same for all.
+    if len({(one.max_examples, one.seeds[:1] == [found.seed], one.suite) for one in ran}) > 1:
         yield "the releases were not all judged by the same suite with the same options"
     for (version, entry_point), outcome in found.outcomes.items():
         where = f"{version} {entry_point}"
@@ -182,7 +212,9 @@ def _run_troubles(found: Findings) -> Iterator[str]:
                 yield f"{version}: {outcome.status}: {outcome.detail}"
         elif not outcome.ran:
             yield f"{where}: {outcome.status}: {outcome.detail}".removesuffix(": ")
-        elif outcome.twice not in ("", "equal", "equal verdicts"):
+        elif outcome.detail:
+            yield f"{where}: {outcome.detail}"
+        if outcome.twice not in ("", "equal", "equal verdicts"):
             yield f"{where}: two runs differ: {outcome.twice}"
         if outcome.found is not None and outcome.found["evidence"]["smoke"] != "fine":
             yield f"{where}: smoke: {outcome.found['evidence']['smoke']}"

@@ -1,74 +1,74 @@
 """The Markdown page of a release matrix, for a maintainer of the engine.
 
-It begins with the releases and the matrix releases × clauses. Under it,
-`simulations.releases.markdown_defects` describes each clause that broke, and a table shows the
-scripts.
+It begins with the root causes of what breaks in the newest release
+(`simulations.releases.markdown_causes`). Then come the matrix releases × clauses, the causes that
+are mended since, each clause that broke with its workloads
+(`simulations.releases.markdown_defects`), and the scripts. Last is how the runs were made, and what
+was wrong with them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from cellspec.clauses import chapters, clauses
-from cellspec.conformance.judge.verdict import Verdict, says_pass
-from simulations.releases.findings import (
-    NOT_REPEATED,
-    REPLAYED,
-    SHOWN,
-    Findings,
-    is_broken,
-)
+from cellspec.clauses import clauses
+from cellspec.conformance.judge.verdict import Verdict
+from cellspec.text import counted
+from simulations.releases.explained import Explanation, cause_troubles, explain
+from simulations.releases.findings import NOT_REPEATED, REPLAYED, SHOWN, Findings
+from simulations.releases.markdown_causes import broken_now, mended_since
 from simulations.releases.markdown_defects import broken
+from simulations.releases.markdown_matrix import matrix
 from simulations.releases.markdown_text import cell, wrapped
-from simulations.releases.outcome import rules_name
+from simulations.releases.outcome import Outcome, rules_name
 
 __all__ = ["markdown"]
 
 _SCRIPT = {"shows": "✗", "fine": "✓", "absent": "∅", "failed": "!", "": "·"}
 
 
-_MEANING = {
-    "✗": "a run broke the clause, and the replay of its workload breaks it again",
-    "↺": "not repeated: a run broke the clause, and the replay of its workload did not",
-    "R": "shown by a replay: a workload that broke the clause on another release or entry point "
-    "breaks it here; no run here did, or none again",
-    "S": "shown by a script: a stand-alone script shows that this release breaks the clause, "
-    "through whichever entry point; no run of the suite did, or none again",
-    "✓": "nothing broke the clause, and the evidence is complete",
-    "?": "nothing broke the clause, and something that a pass needs is missing",
-    "–": "the backend does not have the capability that the clause is about",
-    "·": "the suite gave no verdict",
-    "†": "judged by an earlier sentence of the clause",
-}
-
-
 def markdown(found: Findings) -> str:
     """The page, as Markdown."""
+    told = explain(found)
     lines = [
-        *_intro(found),
-        *_releases(found),
-        *_matrix(found),
-        *broken(found),
+        *_intro(found, told),
+        *broken_now(found, told),
+        *matrix(found),
+        *mended_since(found, told),
+        *broken(found, told),
         *_scripts(found),
+        *_runs(found),
+        *_troubles(found),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _intro(found: Findings) -> Iterator[str]:
+def _intro(found: Findings, told: Explanation) -> Iterator[str]:
     engine = found.engine
     yield f"# {engine.engine} under the conformance suite"
     yield ""
+    more = f", and {told.unexplained} more signs of a defect" if told.unexplained else ""
     yield from wrapped(
-        f"Written by `python -m simulations.releases`, never by hand ([how](README.md)). The "
-        f"suite {found.version} ran on {len(engine.releases)} releases of {engine.engine}, in an "
-        f"environment of its own each, with {found.max_examples} workloads of every profile "
-        f"and seed {found.seed}. {engine.about}"
+        f"{counted(len(told.live), 'root cause').capitalize()}{more} in {found.newest}, of "
+        f"{counted(len(engine.releases), 'release')} judged. Below: [the matrix]"
+        f"(#clauses-and-releases), [each workload](#what-broke), event by event in "
+        f"[{found.name}.html]({found.name}.html), for programs in "
+        f"[{found.name}.json]({found.name}.json), and [how the runs were made]"
+        "(#how-the-runs-were-made). Written by `python -m simulations.releases`, never by hand "
+        "([how](README.md))."
     )
     yield ""
+
+
+def _runs(found: Findings) -> Iterator[str]:
+    engine = found.engine
+    yield "## How the runs were made"
+    yield ""
     yield from wrapped(
-        f"Failures event by event: [{found.name}.html]({found.name}.html). For programs: "
-        f"[{found.name}.json]({found.name}.json)."
+        f"The suite {found.version} ran on each release in an environment of its own, through "
+        f"each entry point. {engine.about}"
     )
     yield ""
     for entry_point in engine.entry_points:
@@ -80,22 +80,62 @@ def _intro(found: Findings) -> Iterator[str]:
         yield "| --- | --- |"
         yield from (f"| {ours} | {theirs} |" for ours, theirs in engine.words.items())
         yield ""
-    if found.troubles:
+    yield from _releases(found)
+
+
+def _troubles(found: Findings) -> Iterator[str]:
+    """What was wrong with the runs, and what they could not ask."""
+    troubles = [*found.troubles, *cause_troubles(found)]
+    if troubles:
         yield "## What went wrong with the run of the matrix itself"
         yield ""
-        yield from (f"- {cell(line)}" for line in found.troubles)
+        yield from (f"- {cell(line)}" for line in troubles)
         yield ""
+    yield from _unasked(found)
+
+
+def _unasked(found: Findings) -> Iterator[str]:
+    """What each entry point of the newest release cannot be asked for, with the reason."""
+    asked = [
+        (entry_point.name, found.outcomes[found.newest, entry_point.name].found)
+        for entry_point in found.engine.entry_points
+        if (found.newest, entry_point.name) in found.outcomes
+    ]
+    lines = [line for name, said in asked if said is not None for line in _unasked_of(name, said)]
+    if not lines:
+        return
+    yield f"## What an entry point of {found.newest} cannot be asked for"
+    yield ""
+    yield "Of this the runs say nothing: it is not known whether it breaks."
+    yield ""
+    yield from lines
+    yield ""
+
+
+def _unasked_of(name: str, said: Mapping[str, Any]) -> Iterator[str]:
+    situations = dict.fromkeys(
+        what for each in (said.get("profiles") or {}).values() for what in each.get("unasked", ())
+    )
+    reasons: dict[str, list[str]] = {}
+    for number, entry in said["clauses"].items():
+        if entry["verdict"] == Verdict.NOT_CLAIMED.value:
+            reasons.setdefault(entry["reason"], []).append(number)
+    for reason, numbers in reasons.items():
+        yield from wrapped(f"- {name}: {', '.join(numbers)}: {reason}.", indent="  ")
+    if situations:
+        yield from wrapped(
+            f"- {name}: no workload that it can be asked for leads to: {'; '.join(situations)}.",
+            indent="  ",
+        )
 
 
 def _releases(found: Findings) -> Iterator[str]:
-    yield "## Releases"
-    yield ""
     words = [*(one.value for one in Verdict), NOT_REPEATED, REPLAYED, SHOWN]
     yield (
-        "| release | entry point | run | clauses as in | workloads | crashes | "
+        "| release | entry point | run | clauses as in | seeds | workloads | crashes | "
         f"{' | '.join(words)} | run twice |"
     )
-    yield "| --- | --- | --- | --- | ---: | ---: |" + " ---: |" * len(words) + " --- |"
+    yield "| --- | --- | --- | --- | --- | ---: | ---: |" + " ---: |" * len(words) + " --- |"
     for release in found.engine.releases:
         for entry_point in found.engine.entry_points:
             outcome = found.outcomes[release.version, entry_point.name]
@@ -103,14 +143,14 @@ def _releases(found: Findings) -> Iterator[str]:
             run = outcome.status if outcome.ran else f"**{outcome.status}**{why}"
             cells = [release.version, entry_point.name, cell(run)]
             if outcome.found is None:
-                cells += ["–"] * (len(words) + 4)
+                cells += ["–"] * (len(words) + 5)
             else:
                 evidence = outcome.found["evidence"]
                 counts = Counter(
                     found.stands(release.version, entry_point.name, number)
                     for number in outcome.found["clauses"]
                 )
-                cells += [outcome.rules_name or "not known"]
+                cells += [outcome.rules_name or "not known", _seeds(outcome)]
                 cells += [f"{evidence['workloads']:,}", f"{evidence['crashes']:,}"]
                 cells += [str(counts[word]) for word in words]
                 cells += [outcome.twice or "–"]
@@ -121,6 +161,12 @@ def _releases(found: Findings) -> Iterator[str]:
         if release.note:
             yield f"{release.version} is {release.note}."
             yield ""
+
+
+def _seeds(outcome: Outcome) -> str:
+    """Seeds and workloads of a profile: ``0–2 × 250``."""
+    seeds = outcome.seeds
+    return f"{', '.join(map(str, seeds))} × {outcome.max_examples}"
 
 
 def _wordings(found: Findings) -> Iterator[str]:
@@ -144,50 +190,6 @@ def _wordings(found: Findings) -> Iterator[str]:
         yield from wrapped(f"- {number} was, for {whom}: {text}", indent="  ")
     if earlier:
         yield ""
-
-
-def _symbol(word: str) -> str:
-    if says_pass(word):
-        return "✓"
-    if is_broken(word):
-        return "✗"
-    symbols = {Verdict.INCONCLUSIVE.value: "?", Verdict.NOT_CLAIMED.value: "–"}
-    return {**symbols, NOT_REPEATED: "↺", REPLAYED: "R", SHOWN: "S"}.get(word, "·")
-
-
-def _matrix(found: Findings) -> Iterator[str]:
-    engine = found.engine
-    entry_points = ", then ".join(entry_point.name for entry_point in engine.entry_points)
-    yield "## Clauses and releases"
-    yield ""
-    yield f"A cell has a sign for each entry point: {entry_points}. A number leads to the clause."
-    yield ""
-    yield "| sign | meaning |"
-    yield "| :---: | --- |"
-    yield from (f"| {sign} | {meaning} |" for sign, meaning in _MEANING.items())
-    yield ""
-    yield f"| clause | {' | '.join(release.version for release in engine.releases)} |"
-    yield "| --- |" + " :---: |" * len(engine.releases)
-    chapter_of = {prefix: chapter.name for chapter in chapters() for prefix in chapter.prefixes}
-    for number in found.judged:
-        chapter = chapter_of.get(number.partition("-")[0])
-        head = f"[{number}](../../specs/{chapter}.md)" if chapter else number
-        cells = [
-            " ".join(
-                _sign(found, release.version, entry_point.name, number)
-                for entry_point in engine.entry_points
-            )
-            for release in engine.releases
-        ]
-        yield f"| {head} | {' | '.join(cells)} |"
-    yield ""
-
-
-def _sign(found: Findings, version: str, entry_point: str, number: str) -> str:
-    word = found.stands(version, entry_point, number)
-    judged = word not in ("", Verdict.NOT_CLAIMED.value, REPLAYED, SHOWN)
-    earlier = judged and number in found.wording(version, entry_point)
-    return _symbol(word) + ("†" if earlier else "")
 
 
 def _scripts(found: Findings) -> Iterator[str]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from cellspec.clauses import clauses
 from cellspec.conformance.run.case import describe
 from simulations.releases.cases import Place, explanation_of
+from simulations.releases.causes import Cause
+from simulations.releases.explained import Explanation, Told
 from simulations.releases.findings import CHANGED, Defect, Findings
 from simulations.releases.markdown_text import block, cell, places, wrapped
 from simulations.releases.processes import Json
@@ -61,7 +63,7 @@ DID: Mapping[str, str] = {
 """The end of a replay, as a verb: the replay *broke nothing*."""
 
 
-def broken(found: Findings) -> Iterator[str]:
+def broken(found: Findings, told: Explanation) -> Iterator[str]:
     """The lines of this part."""
     yield "## What broke"
     yield ""
@@ -103,7 +105,7 @@ def broken(found: Findings) -> Iterator[str]:
                 yield ""
         own = [defect for defect in defects if defect.repeated and not defect.after]
         for place, defect in enumerate(own, 1):
-            yield from _defect(found, defect, place if len(own) > 1 else 0)
+            yield from _defect(found, defect, place if len(own) > 1 else 0, told.of(defect))
         yield from _consequences([one for one in defects if one.repeated and one.after])
         yield from _once(found, [defect for defect in defects if not defect.repeated])
 
@@ -147,9 +149,12 @@ def _script_line(found: Findings, script: Script) -> str:
     return f"*Script* [{script.file}](scripts/{script.file}) ({where}): {script.defect}{fixed}"
 
 
-def _defect(found: Findings, defect: Defect, place: int) -> Iterator[str]:
+def _defect(found: Findings, defect: Defect, place: int, causes: Sequence[Told]) -> Iterator[str]:
     if place:
         yield f"#### {defect.clause}, workload {place}"
+        yield ""
+    if causes:
+        yield from wrapped(f"*Cause:* {'; '.join(_cause_link(one) for one in causes)}.")
         yield ""
     yield from _where(found, defect)
     runs = f"Found by {places(defect.found)}"
@@ -174,6 +179,12 @@ def _defect(found: Findings, defect: Defect, place: int) -> Iterator[str]:
         page = f"{found.name}.html"
         yield f"[Event by event]({page}#failure={defect.identity})"
         yield ""
+
+
+def _cause_link(one: Told) -> str:
+    entry = one.entry
+    live = isinstance(entry, Cause) and not entry.mended
+    return f"[{entry.title}](#{entry.id})" if live else entry.title
 
 
 def replay_command(defect: Defect) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cellspec.conformance.campaign.options import MAX_EXAMPLES
+from simulations.releases.release_list import Engine, Release
+
 __all__ = ["Outcome", "Plan", "digest", "rules_name"]
 
 
@@ -16,17 +19,29 @@ class Plan:
 
     Attributes:
         max_examples: workloads of each profile.
-        seed: the seed of their draws.
-        limit_s: seconds after which the run through one entry point of one release is killed.
+        seed: the first seed of their draws.
+        seeds: how many seeds the newest releases get, one after the other; older ones get one.
+        newest: how many releases count as newest.
+        limit_s: seconds after which the run of one seed through one entry point of one release is
+            killed.
+        jobs: how many runs, replays or scripts go at once.
         twice: run it a second time, with another hash seed, and compare.
         again: run it although its results are kept.
     """
 
-    max_examples: int = 100
+    max_examples: int = MAX_EXAMPLES
     seed: int = 0
-    limit_s: float = 300.0
+    seeds: int = 3
+    newest: int = 2
+    limit_s: float = 1200.0
+    jobs: int = 2
     twice: bool = False
     again: bool = False
+
+    def seeds_of(self, engine: Engine, release: Release) -> list[int]:
+        """The seeds that a release of a list is judged with."""
+        newest = release in engine.releases[-self.newest :]
+        return list(range(self.seed, self.seed + (self.seeds if newest else 1)))
 
 
 @dataclass(slots=True)
@@ -35,7 +50,7 @@ class Outcome:
 
     Attributes:
         status: ``"ran"``, ``"no environment"``, ``"died"``, ``"out of time"`` or ``"not run"``.
-        detail: why it is not ``"ran"``, in one line.
+        detail: why it is not ``"ran"``, or not for every seed, in one line.
         found: the suite's results, one backend's; None unless it ran.
         twice: the comparison with a second run: ``""`` without one, ``"equal"``, or the
             differences.
@@ -43,7 +58,7 @@ class Outcome:
         rules: the sentences of the clauses that the run was judged by, by number.
         rules_id: short name of those sentences; "" to compute it from `rules`.
         max_examples: workloads of each profile.
-        seed: the seed of their draws.
+        seeds: the seeds of their draws.
         seconds: how long it took.
         cpu_seconds: CPU time of its processes.
         key: digest of all that the outcome depends on.
@@ -57,7 +72,7 @@ class Outcome:
     rules: dict[str, str] = field(default_factory=dict)
     rules_id: str = ""
     max_examples: int = 0
-    seed: int = 0
+    seeds: list[int] = field(default_factory=list)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     key: str = ""

@@ -1,9 +1,9 @@
 """Processes in the environment of a release, and their output without places of this machine.
 
 `run_process` starts a command with its output in a file and ends it, with every process that it
-started, when its time is up. The other functions read that output for a page: the last line of a
-log, and text in which paths and addresses of this machine are shortened, so that equal runs give
-equal pages.
+started, when its time is up; `at_once` has several go at a time. The other functions read that
+output for a page: the last line of a log, and text in which paths and addresses of this machine are
+shortened, so that equal runs give equal pages.
 """
 
 from __future__ import annotations
@@ -12,18 +12,34 @@ import contextlib
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cellspec.files import open_log
 
-__all__ = ["Json", "cpu_seconds", "last_line", "plain", "read_object", "run_process", "settled"]
+__all__ = [
+    "Json",
+    "at_once",
+    "cpu_seconds",
+    "kill_all",
+    "last_line",
+    "plain",
+    "read_object",
+    "run_process",
+    "settled",
+]
 
 Json = dict[str, Any]
+
+_T = TypeVar("_T")
+_RUNNING: set[subprocess.Popen[bytes]] = set()
+_SPENT = threading.local()
 
 
 def run_process(
@@ -58,20 +74,61 @@ def run_process(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        _RUNNING.add(child)
         try:
-            return child.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            return None
+            return _ended(child, limit_s)
         finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            _kill(child)
+            _ended(child, None)
+            _RUNNING.discard(child)
+
+
+def _ended(child: subprocess.Popen[bytes], limit_s: float | None) -> int | None:
+    """Wait for a process and count its CPU time; its exit code, or None if its time is up."""
+    began = time.monotonic()
+    while child.returncode is None:
+        process, status, usage = os.wait4(child.pid, os.WNOHANG)
+        if process:
+            child.returncode = os.waitstatus_to_exitcode(status)
+            _SPENT.cpu_s = cpu_seconds() + usage.ru_utime + usage.ru_stime
+        elif limit_s is not None and time.monotonic() - began > limit_s:
+            return None
+        else:
+            time.sleep(0.02)
+    return child.returncode
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def kill_all() -> None:
+    """End every process that runs now, and all that they started."""
+    for child in list(_RUNNING):
+        _kill(child)
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of all processes that were started here and have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    """CPU seconds of all processes that this thread has started and that have ended."""
+    return float(getattr(_SPENT, "cpu_s", 0.0))
+
+
+def at_once(jobs: int, tasks: Iterable[Callable[[], _T]]) -> list[_T]:
+    """Run tasks that start processes, `jobs` of them at a time; their results in order.
+
+    An interrupt, or an error of one task, ends the processes of all.
+    """
+    pool = ThreadPoolExecutor(jobs)
+    futures = [pool.submit(task) for task in tasks]
+    try:
+        return [future.result() for future in futures]
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        kill_all()
+        raise
+    finally:
+        pool.shutdown()
 
 
 def read_object(path: Path) -> Json:

@@ -22,7 +22,8 @@ from cellspec.clauses import clauses
 from cellspec.conformance.run.case import read_case
 from cellspec.errors import SpecError
 from simulations.releases.cases import FoundCase, Place, explanation_of
-from simulations.releases.findings import REPLAYED, SHOWN, Defect, Findings
+from simulations.releases.causes import Cause, Causes
+from simulations.releases.findings import REPLAYED, SHOWN, Defect, Findings, Mended, PlaceCheck
 from simulations.releases.outcome import Outcome
 from simulations.releases.processes import Json
 from simulations.releases.release_list import Engine
@@ -54,9 +55,24 @@ def findings_json(found: Findings) -> str:
         "replayed": found.replayed,
         "defects": [_defect(defect) for defect in found.defects],
         "scripts": [_script(found, script) for script in found.scripts],
+        "causes": [_cause(found, each) for each in found.causes.live],
         "troubles": found.troubles,
     }
     return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+
+
+def _cause(found: Findings, cause: Cause) -> Json:
+    """How a cause of the newest release was checked; the curated file has the rest."""
+    said: Json = {"id": cause.id, "harm": cause.harm, "title": cause.title}
+    said["places"] = [
+        {"file": each.file, "line": each.line, "text": each.text, "now": each.now}
+        for each in found.place_checks
+        if each.cause == cause.id
+    ]
+    tried = next((each for each in found.mended if each.cause == cause.id), None)
+    if tried is not None:
+        said["mended"] = {"error": tried.error, "scripts": dict(tried.scripts)}
+    return said
 
 
 def _rules(found: Findings) -> dict[str, dict[str, str]]:
@@ -83,6 +99,7 @@ def _release(found: Findings, version: str) -> Json:
         if outcome.found is not None:
             said |= {"twice": outcome.twice} if outcome.twice else {}
             said |= {"suite": outcome.suite, "rules": outcome.rules_name}
+            said |= {"seeds": outcome.seeds, "max_examples": outcome.max_examples}
             said |= {"earlier_rules": list(found.wording(version, entry_point.name))}
             said |= {name: outcome.found[name] for name in _OF_RUN}
             said |= {name: outcome.found[name] for name in _IF_KNOWN if outcome.found.get(name)}
@@ -98,6 +115,8 @@ def _clause(found: Findings, place: Place, number: str, entry: Mapping[str, Any]
     said = {"verdict": entry["verdict"], "reason": entry["reason"]}
     if isinstance(entry.get("examples"), int):
         said["examples"] = entry["examples"]
+    if entry.get("exercised"):
+        said["exercised"] = entry["exercised"]
     said["stands"] = found.stands(*place, number)
     if (*place, number) in found.unrepeated:
         said["replay"] = found.unrepeated[(*place, number)]
@@ -124,6 +143,7 @@ def _defect(defect: Defect) -> Json:
         "places": [list(place) for place in defect.shown.places],
         "found": [list(place) for place in defect.found],
         "replays": [[*place, said] for place, said in defect.replays.items()],
+        **({} if defect.blames is None else {"blames": list(defect.blames)}),
         "trace": _trace_lines(failure.get("trace")),
     }
 
@@ -151,13 +171,14 @@ def _script(found: Findings, script: Script) -> Json:
     }
 
 
-def read_findings(path: Path, engine: Engine, scripts: list[Script]) -> Findings:
+def read_findings(path: Path, engine: Engine, scripts: list[Script], causes: Causes) -> Findings:
     """The findings in a published file.
 
     Args:
         path: the file; its cases are in the folder ``cases`` beside it.
         engine: the list of releases.
         scripts: the stand-alone scripts.
+        causes: the curated causes, as they are now.
 
     Raises:
         SpecError: the file, or a case, cannot be read, or is of another version.
@@ -196,6 +217,17 @@ def read_findings(path: Path, engine: Engine, scripts: list[Script]) -> Findings
             if "replay" in entry
         },
         data["replayed"],
+        causes,
+        [
+            PlaceCheck(each["id"], place["file"], place["line"], place["text"], place["now"])
+            for each in data.get("causes", ())
+            for place in each["places"]
+        ],
+        [
+            Mended(each["id"], each["mended"]["error"], each["mended"]["scripts"])
+            for each in data.get("causes", ())
+            if "mended" in each
+        ],
         data["troubles"],
     )
 
@@ -206,19 +238,21 @@ def _read_outcome(said: Json, data: Json) -> Outcome:
         return outcome
     names = (*_OF_RUN, *_IF_KNOWN)
     outcome.found = {name: said[name] for name in names if name in said}
-    outcome.found["seed"] = data["suite"]["seed"]
+    outcome.seeds = said.get("seeds", [data["suite"]["seed"]])
+    outcome.found["seed"] = min(outcome.seeds)
     outcome.found["clauses"] = {
         number: {
             "verdict": entry["verdict"],
             "reason": entry["reason"],
             "examples": entry.get("examples"),
+            "exercised": entry.get("exercised", 0),
             "failure": None,
         }
         for number, entry in said["clauses"].items()
     }
     outcome.twice, outcome.suite = said.get("twice", ""), said["suite"]
     outcome.rules_id, outcome.rules = said["rules"], data["rules"].get(said["rules"], {})
-    outcome.max_examples, outcome.seed = data["suite"]["max_examples"], data["suite"]["seed"]
+    outcome.max_examples = said.get("max_examples", data["suite"]["max_examples"])
     return outcome
 
 
@@ -239,7 +273,8 @@ def _read_defect(each: Json, folder: Path) -> Defect:
     }
     found = FoundCase(Path(each["case"]).name, case, failure, _places(each["places"]))
     replays = {(version, entry_point): said for version, entry_point, said in each["replays"]}
-    return Defect(found, each["cases"], _places(each["found"]), replays)
+    blames = None if each.get("blames") is None else tuple(each["blames"])
+    return Defect(found, each["cases"], _places(each["found"]), replays, blames)
 
 
 def _places(listed: list[list[str]]) -> tuple[Place, ...]:

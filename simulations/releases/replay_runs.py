@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from cellspec.exit_codes import BAD_INPUT
 from cellspec.files import write_files
@@ -19,7 +20,7 @@ from simulations.releases.environments import REPLAY, Workspace, key_of
 from simulations.releases.processes import Json, last_line, read_object
 from simulations.releases.release_list import EntryPoint, Release
 
-__all__ = ["kept_replays", "replay_cases"]
+__all__ = ["kept_replays", "replay_cases", "replays_of"]
 
 _NO_END = 124
 """Exit code of a process that ended itself because one case took too long."""
@@ -62,15 +63,40 @@ def replay_cases(
     left = [name for name in cases if name not in done]
     if not left:
         return done
-    write_files(workspace.folder / workspace.name / "cases", {name: cases[name] for name in left})
     began = time.monotonic()
-    done |= _Replay(workspace, release, entry_point, limit_s).results_of(left)
+    texts = {name: cases[name] for name in left}
+    done |= replays_of(workspace, release, entry_point, texts, limit_s, place)
     write_files(place, {stem: json.dumps({"key": key, "cases": done}) + "\n"})
     took_s = time.monotonic() - began
     workspace.notify(
         f"{release.version} {entry_point.name}: {len(left)} cases replayed in {took_s:.0f} s"
     )
     return done
+
+
+def replays_of(
+    workspace: Workspace,
+    release: Release,
+    entry_point: EntryPoint,
+    cases: Mapping[str, str],
+    limit_s: float,
+    place: Path,
+    packages: Path | None = None,
+) -> dict[str, Json]:
+    """Replay cases and keep nothing; the result of each, by name.
+
+    Args:
+        workspace: where.
+        release: the release.
+        entry_point: the entry point.
+        cases: the text of each case file, by name.
+        limit_s: seconds for one case.
+        place: a folder for the output.
+        packages: a folder of modules that go before the installed ones.
+    """
+    write_files(workspace.folder / workspace.name / "cases", dict(cases))
+    place.mkdir(parents=True, exist_ok=True)
+    return _Replay(workspace, release, entry_point, limit_s, place, packages).results_of(cases)
 
 
 def kept_replays(
@@ -89,11 +115,11 @@ class _Replay:
     release: Release
     entry_point: EntryPoint
     limit_s: float
+    place: Path
+    packages: Path | None
 
-    def results_of(self, names: list[str]) -> dict[str, Json]:
-        workspace = self.workspace
-        place = workspace.place(self.release) / "replays"
-        place.mkdir(parents=True, exist_ok=True)
+    def results_of(self, names: Iterable[str]) -> dict[str, Json]:
+        workspace, place = self.workspace, self.place
         out = place / f"{self.entry_point.name}.jsonl"
         out.unlink(missing_ok=True)
         log = place / f"{self.entry_point.name}.log"
@@ -109,7 +135,8 @@ class _Replay:
                 *(str(workspace.folder / workspace.name / "cases" / name) for name in left),
             ]
             limit_s = 60 + self.limit_s * len(left)
-            code = workspace.run(command, place, log, limit_s, {"PYTHONHASHSEED": "0"})
+            more = {"PYTHONHASHSEED": "0"}
+            code = workspace.run(command, place, log, limit_s, more, self.packages)
             lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
             for line in lines:
                 each = json.loads(line)

@@ -13,7 +13,7 @@ from simulations.releases.processes import Json, last_line, read_object
 from simulations.releases.release_list import Release
 from simulations.releases.script_files import Script
 
-__all__ = ["kept_script", "run_script"]
+__all__ = ["kept_script", "run_script", "script_in"]
 
 _SCRIPT_LIMIT_S = 120.0
 
@@ -35,18 +35,37 @@ def run_script(workspace: Workspace, release: Release, script: Script, *, again:
     kept = read_object(place / f"{stem}.json")
     if kept.get("key") == key and not again:
         return {name: kept[name] for name in ("says", "detail")}
-    write_files(place, {script.file: script.text})
-    log = place / f"{stem}.log"
-    log.unlink(missing_ok=True)
     began = time.monotonic()
-    command = [str(workspace.python(release)), "-P", "-s", str(place / script.file)]
-    alone = {"PYTHONHASHSEED": "0", "PYTHONPATH": ""}
-    code = workspace.run(command, place, log, _SCRIPT_LIMIT_S, alone)
-    result = _result(workspace, code, log)
+    result = script_in(workspace, release, script, place)
     write_files(place, {f"{stem}.json": json.dumps({"key": key, **result}) + "\n"})
     took_s = time.monotonic() - began
     workspace.notify(f"{release.version} {script.file}: {result['says']} in {took_s:.1f} s")
     return result
+
+
+def script_in(
+    workspace: Workspace,
+    release: Release,
+    script: Script,
+    place: Path,
+    packages: Path | None = None,
+) -> Json:
+    """Run a script in a folder, and keep nothing; its result as `run_script` gives it.
+
+    Args:
+        workspace: where.
+        release: the release.
+        script: the script.
+        place: a folder for the script and its output.
+        packages: a folder of modules that go before the installed ones.
+    """
+    write_files(place, {script.file: script.text})
+    log = place / f"{Path(script.file).stem}.log"
+    log.unlink(missing_ok=True)
+    command = [str(workspace.python(release)), "-P", "-s", str(place / script.file)]
+    alone = {"PYTHONHASHSEED": "0", "PYTHONPATH": "" if packages is None else str(packages)}
+    code = workspace.run(command, place, log, _SCRIPT_LIMIT_S, alone)
+    return _result(workspace, code, log)
 
 
 def kept_script(workspace: Workspace, release: Release, script: Script) -> Json:

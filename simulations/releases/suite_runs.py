@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, VIOLATED
 from cellspec.files import write_files
 from simulations.releases.environments import Workspace, key_of
+from simulations.releases.joined_seeds import joined
 from simulations.releases.outcome import Outcome, Plan
 from simulations.releases.processes import cpu_seconds, last_line, read_object
 from simulations.releases.release_list import EntryPoint, Release
@@ -19,55 +21,71 @@ __all__ = ["keep_missing_environment", "kept_outcome", "run_suite"]
 
 
 def run_suite(
-    workspace: Workspace, release: Release, entry_point: EntryPoint, plan: Plan
+    workspace: Workspace, release: Release, entry_point: EntryPoint, plan: Plan, seed: int
 ) -> Outcome:
-    """Run the suite through one entry point of one release, unless its outcome is kept."""
-    place = workspace.place(release) / entry_point.name
+    """Run one seed of the suite through one entry point of one release, unless it is kept."""
+    place = _place(workspace, release, entry_point, seed)
     key = key_of(
         workspace.environment_key(release),
         workspace.engine.variables,
         entry_point.backend,
         workspace.digest,
         plan.max_examples,
-        plan.seed,
+        seed,
     )
-    kept = kept_outcome(workspace, release, entry_point)
+    kept = _kept(place)
+    where = f"{release.version} {entry_point.name} seed {seed}"
     if not plan.again and kept.ran and kept.key == key and (kept.twice or not plan.twice):
-        workspace.notify(f"{release.version} {entry_point.name}: kept")
+        workspace.notify(f"{where}: kept")
         return kept
     began, spent = time.monotonic(), cpu_seconds()
-    outcome = _run(workspace, release, entry_point, plan, place, hash_seed="0")
+    outcome = _run(workspace, release, entry_point, plan, seed, place, hash_seed="0")
     if plan.twice and outcome.ran:
-        second = _run(workspace, release, entry_point, plan, place / "second", hash_seed="1")
+        second = _run(workspace, release, entry_point, plan, seed, place / "second", hash_seed="1")
         outcome.twice = _difference(outcome, second)
     outcome.key, outcome.suite, outcome.rules = key, workspace.digest, workspace.rules
-    outcome.max_examples, outcome.seed = plan.max_examples, plan.seed
+    outcome.max_examples, outcome.seeds = plan.max_examples, [seed]
     outcome.seconds = round(time.monotonic() - began, 1)
     outcome.cpu_seconds = round(cpu_seconds() - spent, 1)
     _keep(place, outcome)
     workspace.notify(
-        f"{release.version} {entry_point.name}: {_counts(outcome)} "
+        f"{where}: {_counts(outcome)} "
         f"in {outcome.seconds:.0f} s, {outcome.cpu_seconds:.0f} s of CPU"
         + (f", twice: {outcome.twice}" if outcome.twice else "")
     )
     return outcome
 
 
-def kept_outcome(workspace: Workspace, release: Release, entry_point: EntryPoint) -> Outcome:
-    """The outcome of the last run through this entry point, also of an earlier suite."""
-    data = read_object(workspace.place(release) / entry_point.name / "outcome.json")
+def kept_outcome(
+    workspace: Workspace, release: Release, entry_point: EntryPoint, seeds: Sequence[int]
+) -> Outcome:
+    """The kept outcomes of these seeds, joined; also those of an earlier suite."""
+    kept = {seed: _kept(_place(workspace, release, entry_point, seed)) for seed in seeds}
+    return joined(kept)
+
+
+def _place(workspace: Workspace, release: Release, entry_point: EntryPoint, seed: int) -> Path:
+    return workspace.place(release) / entry_point.name / f"seed-{seed}"
+
+
+def _kept(place: Path) -> Outcome:
     try:
-        return Outcome(**data)
+        return Outcome(**read_object(place / "outcome.json"))
     except TypeError:
         return Outcome()
 
 
 def keep_missing_environment(
-    workspace: Workspace, release: Release, entry_point: EntryPoint, why: str
+    workspace: Workspace,
+    release: Release,
+    entry_point: EntryPoint,
+    seeds: Sequence[int],
+    why: str,
 ) -> None:
-    """Keep the outcome of a run whose environment could not be made, like any other."""
+    """Keep the outcome of runs whose environment could not be made, like any other."""
     outcome = Outcome("no environment", why, suite=workspace.digest)
-    _keep(workspace.place(release) / entry_point.name, outcome)
+    for seed in seeds:
+        _keep(_place(workspace, release, entry_point, seed), outcome)
 
 
 def _keep(place: Path, outcome: Outcome) -> None:
@@ -80,6 +98,7 @@ def _run(
     release: Release,
     entry_point: EntryPoint,
     plan: Plan,
+    seed: int,
     place: Path,
     *,
     hash_seed: str,
@@ -94,7 +113,7 @@ def _run(
         *("--tb=no", "--pyargs", "cellspec.conformance", "--keep-going"),
         f"--engine-backend={entry_point.backend}",
         f"--max-examples={plan.max_examples}",
-        f"--seed={plan.seed}",
+        f"--seed={seed}",
         "--conformance-report=report",
         "--conformance-json=results.json",
     ]

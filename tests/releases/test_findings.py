@@ -54,7 +54,7 @@ def test_an_error_of_the_matrix_itself_is_never_a_silent_success(tmp_path: Path)
         ("2.0", "outer"): outcome(None),
     }
     outcomes["2.0", "inner"].twice = "SCHED-12 pass, then violated"
-    outcomes["2.0", "outer"].seed = 7
+    outcomes["2.0", "outer"].seeds = [7]
     cases = cases_of(listed, "toy", outcomes)
     said = {"says": "nothing", "clause": "", "detail": "", "adapter": ""}
     replays = {("1.0", "inner"): {cases[0].name: said}}

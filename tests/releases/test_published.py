@@ -14,6 +14,7 @@ from cellspec.conformance.run.case import read_case
 from cellspec.errors import SpecError
 from cellspec.trace import event_from_json, graph_of, header_from_json
 from simulations.releases import command
+from simulations.releases.causes import Causes, read_causes
 from simulations.releases.environments import checkout
 from simulations.releases.published import FINDINGS_FORMAT, findings_json, read_findings
 from simulations.releases.release_list import read_list
@@ -196,7 +197,10 @@ def test_the_published_pages_are_written_again_from_the_published_file(
 ) -> None:
     listed = read_list(PUBLISHED / "datadesigner.toml")
     scripts = read_scripts(PUBLISHED / "scripts", "data_designer")
-    found = read_findings(PUBLISHED / "datadesigner.json", listed, scripts)
+    causes = read_causes(
+        PUBLISHED / "datadesigner.causes.toml", listed, [one.file for one in scripts]
+    )
+    found = read_findings(PUBLISHED / "datadesigner.json", listed, scripts, causes)
     again = json.loads(findings_json(found))
     for data in (of_programs, again):
         for release in data["releases"]:
@@ -230,6 +234,6 @@ def test_a_published_file_of_another_format_is_refused(tmp_path: Path) -> None:
     listed = read_list(PUBLISHED / "datadesigner.toml")
     (tmp_path / "toy.json").write_text('{"format": 2}')
     with pytest.raises(SpecError, match=r"format: expected 3, got 2$"):
-        read_findings(tmp_path / "toy.json", listed, [])
+        read_findings(tmp_path / "toy.json", listed, [], Causes())
     with pytest.raises(SpecError, match=r"cannot be read: No such file"):
-        read_findings(tmp_path / "none.json", listed, [])
+        read_findings(tmp_path / "none.json", listed, [], Causes())

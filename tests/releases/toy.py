@@ -18,7 +18,7 @@ from simulations.releases import command
 from simulations.releases.cases import cases_of
 from simulations.releases.environments import Workspace
 from simulations.releases.findings import Findings
-from simulations.releases.gather import gather
+from simulations.releases.gather import NOTHING_KNOWN, Known, gather
 from simulations.releases.outcome import Outcome
 from simulations.releases.release_list import Engine, read_list
 from simulations.releases.script_files import Script
@@ -104,9 +104,8 @@ if os.environ["TOY"] == "3.0":
 
 def matrix_of(workspace: Workspace, *arguments: str) -> int:
     lists = workspace.folder.parent / "lists"
-    return command.main(
-        [str(lists / "toy.toml"), f"--work={workspace.folder}", "--max-examples=4", *arguments]
-    )
+    given = [str(lists / "toy.toml"), f"--work={workspace.folder}", "--max-examples=4", "--seeds=1"]
+    return command.main([*given, *arguments])
 
 
 def published(workspace: Workspace) -> dict[str, str]:
@@ -145,7 +144,7 @@ def outcome(rows: int | None) -> Outcome:
         "sometimes": {},
         "profiles": {},
     }
-    return Outcome("ran", found=found, suite="s", max_examples=4)
+    return Outcome("ran", found=found, suite="s", max_examples=4, seeds=[0])
 
 
 def engine(tmp_path: Path) -> Engine:
@@ -158,13 +157,17 @@ SAID: dict[str, Any] = {"clause": "", "detail": "", "adapter": "", "first": "", 
 
 
 def found_in(
-    tmp_path: Path, does: Mapping[tuple[str, str], Mapping[str, Any]], **scripts: str
+    tmp_path: Path,
+    does: Mapping[tuple[str, str], Mapping[str, Any]],
+    known: Known = NOTHING_KNOWN,
+    **scripts: str,
 ) -> Findings:
     """Findings of one case that 1.0 broke through the inner entry point, with replays and scripts.
 
     Args:
         tmp_path: where the list is written.
         does: the replay's result, by release and entry point; the rest of `SAID` is added.
+        known: the curated causes.
         scripts: the result of a script about the clause, by release: ``v1_0="shows"``.
     """
     listed = engine(tmp_path)
@@ -181,7 +184,7 @@ def found_in(
         (version.removeprefix("v").replace("_", "."), script.file): {"says": says, "detail": ""}
         for version, says in scripts.items()
     }
-    return gather(listed, "toy", "0", outcomes, cases, replays, [script], ran)
+    return gather(listed, "toy", "0", outcomes, cases, replays, [script], ran, known)
 
 
 def row_of(page: str, clause: str) -> str:
