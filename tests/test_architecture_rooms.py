@@ -265,7 +265,7 @@ NAMED_TUPLE = {"_asdict", "_fields", "_replace"}
 
 FOREIGN = {
     # Where a user's call stands.
-    "cellspec.conformance.run.": {"_getframe"},
+    "cellspec.conformance.run.": {"_getframe", "_current_frames"},
     # An adapter has to reach into an engine that offers no seam.
     "cellspec.engines.datadesigner.": None,
     # Hypothesis has no public switch for constants of the source.

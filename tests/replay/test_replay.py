@@ -273,6 +273,15 @@ def test_the_test_that_is_printed_fails_as_the_case_does(
         space["test_sched_01"]()  # type: ignore[operator]
 
 
+def test_the_script_that_is_printed_is_alone_and_fails_as_the_case_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("replay", barrier_twice(tmp_path / "t.jsonl"), "--script") == 0
+    script = capsys.readouterr().out
+    with pytest.raises(AssertionError, match="SCHED-01"):
+        exec(compile(script, "script", "exec"), {"__name__": "__main__"})
+
+
 def test_a_page_with_a_slider_is_written_on_request(tmp_path: Path) -> None:
     run("replay", barrier_twice(tmp_path / "t.jsonl"), "--html", tmp_path / "page.html")
     assert "SCHED-01 broke" in (tmp_path / "page.html").read_text()

@@ -25,7 +25,13 @@ def add_parser(commands: Any) -> None:
     replay.add_argument(
         "--until", metavar="N", type=event_number, help="stop after event N, and show the table"
     )
-    replay.add_argument("--pytest", action="store_true", help="print a test to paste, too")
+    code = replay.add_mutually_exclusive_group()
+    code.add_argument("--pytest", action="store_true", help="print a test to paste, too")
+    code.add_argument(
+        "--script",
+        action="store_true",
+        help="print nothing but a Python script that runs the case, as for python -m pdb",
+    )
     replay.add_argument(
         "--trace",
         metavar="FILE",
@@ -40,7 +46,7 @@ def _replay(args: argparse.Namespace) -> int:
 
     from cellspec.replay.rerun import replay
     from sim.hints import hinting_at_replay
-    from sim.output.replay import render_json, render_text, trace_text, write_outputs
+    from sim.output.replay import render_json, render_text, script_text, trace_text, write_outputs
     from sim.targets import STDOUT, check_targets, check_trace_target, stream_beside
 
     check_trace_target(args.trace)
@@ -55,6 +61,9 @@ def _replay(args: argparse.Namespace) -> int:
         trace=None if args.trace in (None, STDOUT) else Path(args.trace),
         html=None if args.html is None else Path(args.html),
     )
+    if args.script:
+        put(script_text(done), stream_beside(args.trace))
+        return FINE
     text = render_json(done) if args.format == "json" else render_text(done, test=args.pytest)
     put(text, stream_beside(args.trace))
     if done.finding is not None:

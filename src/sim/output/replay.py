@@ -5,6 +5,7 @@ All of it is the same bytes for the same case.
 
 from __future__ import annotations
 
+import ast
 import json
 import shlex
 from collections import Counter
@@ -21,7 +22,14 @@ from cellspec.files import write_files
 from cellspec.replay.rerun import Replayed
 from cellspec.trace import KINDS, Event, Footer, event_from_json, to_json
 
-__all__ = ["render_json", "render_text", "replay_line", "trace_text", "write_outputs"]
+__all__ = [
+    "render_json",
+    "render_text",
+    "replay_line",
+    "script_text",
+    "trace_text",
+    "write_outputs",
+]
 
 
 def render_text(done: Replayed, *, test: bool = False) -> str:
@@ -43,6 +51,14 @@ def render_text(done: Replayed, *, test: bool = False) -> str:
     if test:
         lines += ["", done.test.rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def script_text(done: Replayed) -> str:
+    """A Python script that runs the case and fails as long as it does: the test, called."""
+    name = next(
+        node.name for node in ast.parse(done.test).body if isinstance(node, ast.FunctionDef)
+    )
+    return f'{done.test.rstrip()}\n\n\nif __name__ == "__main__":\n    {name}()\n'
 
 
 def replay_line(case: str, backend: str = "") -> str:

@@ -6,15 +6,20 @@ crash is such an exception too; `Probe.ended_by` tells it apart.
 In virtual time a crash stops the loop at that instant, with every task of the engine. In real time
 the probe raises `Crash` out of every call, and the threads get a moment to notice. Their work in
 that moment is ignored: the folder for the next incarnation was copied at the crash.
+
+Under a debugger virtual time stands still. Real time goes on, but an engine that waits at a
+breakpoint does not count as one that stands still.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 from typing import Any, Literal, Protocol, TypeAlias
 
 from cellspec import virtualtime
@@ -29,6 +34,9 @@ __all__ = ["GRACE_S", "ClockMode", "MakeProbe", "RealClock", "VirtualClock"]
 
 GRACE_S = 5.0
 """Real seconds that threads have to notice that their process is gone."""
+
+_DEBUGGERS = frozenset({"pdb", "bdb", "pydevd", "_pydevd_bundle"})
+"""Modules of which a frame is on the stack while a debugger waits for its user."""
 
 MakeProbe: TypeAlias = Callable[[Clock], Probe]
 
@@ -158,12 +166,25 @@ class RealClock:
             now = time.monotonic()
             if len(probe.log) + probe.steps != seen:
                 seen, since = len(probe.log) + probe.steps, now
-            if probe.ended_by and now - since > GRACE_S:
+            if probe.ended_by and now - since > GRACE_S and not _is_debugged():
                 # Threads that cannot be reached are left to themselves; the probe refuses them.
                 return False
             if now - since > self._stall_s:
-                return True
+                if not _is_debugged():
+                    return True
+                since = now
         return False
+
+
+def _is_debugged() -> bool:
+    """Whether a thread is in a debugger: then nobody knows how long somebody will look at it."""
+    for frame in sys._current_frames().values():
+        at: FrameType | None = frame
+        while at is not None:
+            if at.f_globals.get("__name__", "").partition(".")[0] in _DEBUGGERS:
+                return True
+            at = at.f_back
+    return False
 
 
 def _deliver_stops(

@@ -1,0 +1,117 @@
+"""One workload under a debugger: the engine stops at a breakpoint, and time lets it."""
+
+from __future__ import annotations
+
+import io
+import pdb
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, cast
+
+import pytest
+
+from cellspec import ColumnDescriptor
+from cellspec.conformance import Probe, Table, Workload, run_workload
+from cellspec.conformance.run.case import Case
+from cellspec.exit_codes import FINE
+from tests.conformance.pytest.test_plugin import SUITE
+
+ENGINE = """
+import threading
+import time
+
+from cellspec.conformance import Table
+
+
+class Virtual:
+    name, version, capabilities = "stops", "1", frozenset({"core"})
+
+    async def run(self, probe):
+        rows = [await probe.cell("a", 0, {})]
+        seen = "in virtual time"
+        breakpoint()
+        self.rows = [*rows, await probe.cell("a", 1, {})]
+        probe.end("success")
+
+    def table(self, probe):
+        return Table({row: {"a": value} for row, value in enumerate(self.rows)})
+
+
+class InThread(Virtual):
+    def run(self, probe):
+        def work():
+            rows = [probe.cell_sync("a", 0, {})]
+            seen = "in a thread"
+            breakpoint()
+            self.rows = [*rows, probe.cell_sync("a", 1, {})]
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        probe.end("success")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"), [("Virtual", "'in virtual time'"), ("InThread", "'in a thread'")]
+)
+def test_a_breakpoint_in_an_engine_opens_a_debugger_and_the_run_goes_on_after_it(
+    name: str, seen: str, tmp_path: Path
+) -> None:
+    (tmp_path / "engine.py").write_text(ENGINE)
+    (tmp_path / "case.json").write_text(Case(Workload((ColumnDescriptor("a"),), rows=2)).to_json())
+    options = (f"--engine-backend=engine:{name}", "--replay=case.json", "-p", "no:cacheprovider")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *SUITE, *options],
+        cwd=tmp_path,
+        input="p seen\nc\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "PDB set_trace (IO-capturing turned off)" in done.stdout
+    assert f"(Pdb) {seen}" in done.stdout
+    assert "PDB continue (IO-capturing resumed)" in done.stdout
+    assert done.returncode == FINE
+    assert "1 passed" in done.stdout
+
+
+class Slow:
+    """The terminal of a developer who thinks before each command."""
+
+    def readline(self) -> str:
+        time.sleep(0.3)
+        return "c\n"
+
+
+class Stops:
+    """Its thread waits for a while: in a debugger, or by itself."""
+
+    name, version, capabilities = "stops", "1", frozenset({"core"})
+
+    def __init__(self, *, debugged: bool) -> None:
+        self._debugged = debugged
+
+    def run(self, probe: Probe) -> None:
+        if self._debugged:
+            pdb.Pdb(
+                stdin=cast(IO[str], Slow()), stdout=io.StringIO(), nosigint=True, readrc=False
+            ).set_trace()
+        else:
+            time.sleep(0.3)
+        self.values: dict[str, str] = {"a": str(probe.cell_sync("a", 0, {}))}
+        probe.end("success")
+
+    def table(self, _: Probe) -> Table:
+        return Table({0: self.values} if hasattr(self, "values") else {})
+
+
+@pytest.mark.parametrize("debugged", [True, False])
+def test_an_engine_that_waits_at_a_breakpoint_does_not_stand_still(debugged: bool) -> None:
+    trace = sys.gettrace()
+    work = Workload((ColumnDescriptor("a"),), rows=1)
+    result = run_workload(Stops(debugged=debugged), work, stall_s=0.1)
+    assert sys.gettrace() is trace
+    assert [found.clause for found in result.violations] == ([] if debugged else ["SCHED-12"])
