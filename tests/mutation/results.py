@@ -1,0 +1,120 @@
+"""What earlier runs found, kept by line, and the survivors that are argued.
+
+A kill holds as long as the function of the mutant says the same. A survivor is kept with the
+digests of the test files that let it live: only a file that has changed since is asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from tests.mutation.faults import ROOT, Fault
+from tests.mutation.judging import Learned, files_of
+
+__all__ = ["FOLDER", "SURVIVORS", "Results", "argued", "digests_of"]
+
+FOLDER = ROOT / "out" / "mutation"
+"""Where results are, unless told otherwise. Git ignores it."""
+
+SURVIVORS = ROOT / "tests" / "mutation_survivors.toml"
+
+
+@cache
+def argued() -> dict[str, dict[str, str]]:
+    """By module, the survivors that cannot be told from it, each with the reason.
+
+    A reason that begins with ``=`` names a group of `reasons`, which is said once.
+    """
+    listed = tomllib.loads(SURVIVORS.read_text(encoding="utf-8"))
+    groups = listed.pop("reasons", {})
+    return {
+        module: {
+            key: groups[reason[1:]] if reason.startswith("=") else reason
+            for key, reason in reasons.items()
+        }
+        for module, reasons in listed.items()
+    }
+
+
+def digests_of(names: Sequence[str]) -> dict[str, str]:
+    """By test file, a digest of what it says."""
+    return {
+        str(file.relative_to(ROOT)): hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
+        for file in files_of(names)
+    }
+
+
+@dataclass
+class Results:
+    """The folder of results; what it holds is read when it is opened."""
+
+    folder: Path = FOLDER
+    killed: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """The test that killed a mutant, by module, key and digest of the function."""
+
+    survived: dict[tuple[str, str, str], dict[str, set[tuple[str, str]]]] = field(
+        default_factory=dict
+    )
+    """By profile, the test files, with their digests, that a mutant survived."""
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sets: dict[str, list[tuple[str, str]]] = {}
+        for file in sorted(self.folder.glob("tests-*.json")):
+            said = json.loads(file.read_text(encoding="utf-8"))
+            self._sets[file.stem] = [(name, digest) for name, digest in said.items()]
+        for file in sorted(self.folder.glob("*.jsonl")):
+            for line in file.read_text(encoding="utf-8").splitlines():
+                key, digest, profile, test, met = json.loads(line)
+                self._know((file.stem, key, digest), profile, test, met)
+
+    def _know(self, name: tuple[str, str, str], profile: str, test: str | None, met: str) -> None:
+        if test is not None:
+            self.killed[name] = test
+        else:
+            by_profile = self.survived.setdefault(name, {})
+            by_profile.setdefault(profile, set()).update(self._sets.get(met, ()))
+
+    def killer(self, fault: Fault) -> str | None:
+        """The test that killed a mutant, if one did."""
+        return self.killed.get(_name(fault))
+
+    def met(self, fault: Fault, profile: str) -> set[tuple[str, str]]:
+        """The test files that a mutant survived as they are now or were, with their digests."""
+        return self.survived.get(_name(fault), {}).get(profile, set())
+
+    def add(self, fault: Fault, profile: str, test: str | None, met: dict[str, str]) -> None:
+        """Keep what became of a mutant that met these test files."""
+        text = json.dumps(met, sort_keys=True)
+        name = f"tests-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+        if name not in self._sets:
+            (self.folder / f"{name}.json").write_text(text, encoding="utf-8")
+            self._sets[name] = list(met.items())
+        with (self.folder / f"{fault.module}.jsonl").open("a", encoding="utf-8") as file:
+            print(json.dumps([fault.key, fault.digest, profile, test, name]), file=file)
+        self._know(_name(fault), profile, test, name)
+
+    def learned(self, profile: str, tests: dict[str, str]) -> Learned | None:
+        """What a run of these test files without a fault told, if there was one."""
+        path = self._learned_path(profile, tests)
+        return Learned.from_json(json.loads(path.read_text("utf-8"))) if path.exists() else None
+
+    def keep_learned(self, profile: str, tests: dict[str, str], learned: Learned) -> None:
+        """Keep it for later runs."""
+        text = json.dumps(learned.to_json())
+        self._learned_path(profile, tests).write_text(text, encoding="utf-8")
+
+    def _learned_path(self, profile: str, tests: dict[str, str]) -> Path:
+        text = json.dumps(tests, sort_keys=True)
+        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return self.folder / f"learned-{profile}-{digest}.json"
+
+
+def _name(fault: Fault) -> tuple[str, str, str]:
+    return fault.module, fault.key, fault.digest
