@@ -6,13 +6,14 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.mutation.faults import ROOMS, ROOT, Fault, faults, modules, path_of
-from tests.mutation.judging import NEAR, PROFILES, Learned, Tests
+from tests.mutation.judging import NEAR, ROUNDS, Learned, Tests, file_of
 from tests.mutation.page import write_page
-from tests.mutation.results import FOLDER, Results, argued, digests_of
+from tests.mutation.results import FOLDER, KINDS, Results, argued, digests_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,12 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="list the mutants, and run nothing")
     parser.add_argument("--open", action="store_true", help="list what survives and is not argued")
-    parser.add_argument("--write", action="store_true", help="write specs/mutation.md from results")
+    parser.add_argument("--write", action="store_true", help="write specs/mutation.md at the end")
     parser.add_argument(
         "--only", metavar="WORDS", nargs="+", default=(), help="those whose name holds one of these"
     )
     parser.add_argument(
-        "--profile", choices=PROFILES, nargs="+", default=PROFILES, help="how hard tests look"
+        "--rounds",
+        metavar="ROUND",
+        choices=[one.name for one in ROUNDS],
+        nargs="+",
+        default=[one.name for one in ROUNDS],
+        help="first, quick, full: how hard the tests look (default: one after the other)",
     )
     parser.add_argument(
         "--tests", metavar="NAME", nargs="+", default=NEAR, help="files and folders of tests/"
@@ -49,23 +55,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         print(*(f"{fault.module} {fault.key}" for fault in found), sep="\n")
         return 0
-    if options.write:
-        write_page(results)
-        return 0
     if not options.open:
         until = time.monotonic() + 60 * options.minutes
-        for profile in options.profile:
-            tests = Tests(options.tests, profile, options.jobs, until=until)
-            _Round(tests, results).run(found)
-    return _tell(found, results, whole=not options.only)
+        for one in ROUNDS:
+            if one.name in options.rounds:
+                tests = Tests(options.tests, one, options.jobs, until=until)
+                _Campaign(tests, results).run(found)
+    if options.write:
+        write_page(results)
+    return _tell(found, results, every=options.open)
 
 
 def _holds(fault: Fault, words: Sequence[str]) -> bool:
     return any(word in fault.key for word in words)
 
 
-class _Round:
-    """The mutants that are alive meet the tests in one profile."""
+class _Campaign:
+    """One round: the mutants that are alive meet the tests."""
 
     def __init__(self, tests: Tests, results: Results) -> None:
         self.tests, self.results = tests, results
@@ -78,55 +84,52 @@ class _Round:
             killer = self.results.killer(fault)
             if killer is not None:
                 self.tests.note(fault, killer)
-            elif not now <= self.results.met(fault, self.tests.profile):
+            elif not now <= self.results.met(fault, self.tests.round.name):
                 left.append(fault)
-        if not left:
+        if not left or time.monotonic() > self.tests.until:
             return
         self.tests.learned = self._learned()
-        self.tests.only_again = self.tests.profile != PROFILES[0]
         self.tests.skip = self._has_met
         self.tests.judge([fault for fault in left if fault.in_body], self._found)
-        if not self.tests.only_again:
+        if self.tests.round == ROUNDS[0]:
             self.tests.judge_anew([fault for fault in left if not fault.in_body], self._found)
 
     def _learned(self) -> Learned:
-        learned = self.results.learned(self.tests.profile, self.digests)
-        if learned is None:
-            learned = self.tests.learn()
-            self.results.keep_learned(self.tests.profile, self.digests, learned)
+        learned = self.results.learned(self.digests)
+        if missing := sorted(self.digests.keys() - learned.files):
+            new = self.tests.learn(missing)
+            for file in missing:
+                learned.add(file, new.of(file))
+            self.results.keep_learned(self.digests, learned)
         return learned
 
     def _has_met(self, fault: Fault, test: str) -> bool:
-        file = test.split("::")[0]
-        met = self.results.met(fault, self.tests.profile)
+        file = file_of(test)
+        met = self.results.met(fault, self.tests.round.name)
         return (file, self.digests.get(file, "")) in met
 
     def _found(self, fault: Fault, test: str | None) -> None:
-        self.results.add(fault, self.tests.profile, test, self.digests)
+        self.results.add(fault, self.tests.round.name, test, self.digests)
         if test is None and fault.key not in argued().get(fault.module, {}):
-            print(f"survives ({self.tests.profile}): {fault.module} {fault.key}", flush=True)
+            print(f"survives ({self.tests.round.name}): {fault.module} {fault.key}", flush=True)
 
 
-def _tell(chosen: Sequence[Fault], results: Results, *, whole: bool) -> int:
-    """Print what is open, and what is argued though a test kills it; the exit code."""
+def _tell(chosen: Sequence[Fault], results: Results, *, every: bool) -> int:
+    """Print what became of mutants, by module, and what the list says wrongly; the exit code."""
     odd = 0
-    for fault in chosen:
-        listed = fault.key in argued().get(fault.module, {})
-        killer = results.killer(fault)
-        if listed and killer:
-            print(f"listed, and {killer} kills it: {fault.module} {fault.key}")
-            odd += 1
-        elif not listed and not killer:
-            tried = any(results.met(fault, profile) for profile in PROFILES)
-            print(f"{'survives' if tried else 'not tried'}: {fault.module} {fault.key}")
-            odd += 1
-    if whole:
-        names = {(fault.module, fault.key) for fault in chosen}
-        for module in {fault.module for fault in chosen}:
-            for key in sorted(argued().get(module, {})):
-                if (module, key) not in names:
-                    print(f"listed, and no mutant has this name: {module} {key}")
-                    odd += 1
+    for module in dict.fromkeys(fault.module for fault in chosen):
+        here = [fault for fault in chosen if fault.module == module]
+        became = Counter(results.became(fault) for fault in here)
+        words = ", ".join(f"{became[kind]} {kind}" for kind in KINDS)
+        print(f"{module}: {len(here)} mutants, {words}")
+        odd += became["open"] + became["not tried"]
+        for fault in here:
+            killer = results.killer(fault)
+            if every and results.became(fault) == "open":
+                print(f"  {fault.key}")
+            if killer and fault.key in argued().get(module, {}):
+                print(f"  listed, and {killer} kills it: {fault.key}")
+                odd += 1
     return 1 if odd else 0
 
 

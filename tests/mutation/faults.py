@@ -59,6 +59,9 @@ class Fault:
     digest: str
     in_body: bool
     """Whether it changes no more than what a function does: no default, no field, no constant."""
+    lines: tuple[int, ...]
+    """The lines that a test must reach to meet it, counted from the first of the unit."""
+
     place: int
 
     def code(self) -> types.CodeType:
@@ -114,6 +117,7 @@ class _Within:
 
     where: str = ""
     unit: str = ""
+    first: int = 0
     digest: str = ""
     in_body: bool = False
 
@@ -140,15 +144,21 @@ def _walk(module: str, source: _Source, node: ast.AST, within: _Within, seen: Co
             seen[key] += 1
             again = f" (no. {seen[key]})" if seen[key] > 1 else ""
             number = len(source.slots)
+            lines = tuple(line - inside.first for line in _lines(child))
             source.faults.append(
-                Fault(module, key + again, inside.unit, inside.digest, inside.in_body, number)
+                Fault(
+                    *(module, key + again, inside.unit, inside.digest, inside.in_body),
+                    lines,
+                    number,
+                )
             )
             source.slots.append((node, name, place, child, ast.Pass() if other is None else other))
         if isinstance(child, ast.FunctionDef | ast.ClassDef):
             inside = dataclasses.replace(inside, where=f"{inside.where}.{child.name}".lstrip("."))
             if isinstance(child, ast.FunctionDef) and not within.unit:
+                first = min([child.lineno, *(one.lineno for one in child.decorator_list)])
                 inside = dataclasses.replace(
-                    inside, unit=inside.where, digest=_digest(ast.unparse(child))
+                    inside, unit=inside.where, first=first, digest=_digest(ast.unparse(child))
                 )
         _walk(module, source, child, inside, seen)
 
@@ -219,6 +229,20 @@ def _children(node: ast.AST) -> Iterator[tuple[str, int | None, ast.AST]]:
 
 def _names(targets: Sequence[ast.expr]) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _lines(node: Any) -> range:
+    """The lines of a node; of a block those of its head."""
+    if isinstance(node, ast.comprehension):
+        return range(node.target.lineno, (node.iter.end_lineno or 0) + 1)
+    head = node
+    if isinstance(node, ast.If | ast.While):
+        head = node.test
+    elif isinstance(node, ast.For):
+        head = node.iter
+    elif isinstance(node, ast.With):
+        head = node.items[-1].context_expr
+    return range(node.lineno, head.end_lineno + 1)
 
 
 def _short(node: ast.AST) -> str:

@@ -35,18 +35,20 @@ from typing import Any
 import hypothesis.stateful  # noqa: F401
 import pytest
 
-from tests.mutation.faults import PACKAGE, ROOT, Fault, path_of
+from tests.mutation.faults import PACKAGE, ROOMS, ROOT, Fault, path_of
 
-__all__ = ["PROFILES", "Learned", "Tests", "files_of", "forked"]
+__all__ = ["NEAR", "ROUNDS", "Learned", "Round", "Tests", "file_of", "files_of", "forked"]
 
 WALL_S = 120
 """How long one mutant may wait; what it may compute goes by what its tests take without a fault."""
 
-PROFILES = ("mutation-quick", "mutation")
-"""Hypothesis profiles, the quick one first; what it leaves alive is tried with the other."""
-
 NEAR = ("graph", "state", "machine", "check", "test_oracles.py")
 """The tests of the rooms that are mutated, which all are asked."""
+
+_TOOL = 4
+"""A number that nothing else watches lines by."""
+
+_WATCHED = tuple(str(PACKAGE / room) for room in ROOMS)
 
 _NOT_ASKED = "not memory and not holds and not hold_nothing"
 """What measures memory; it takes long, and says nothing about a run."""
@@ -60,6 +62,11 @@ Found = Callable[[Fault, "str | None"], None]
 """Told of each mutant the test that found it, or None."""
 
 
+def file_of(test: str) -> str:
+    """The file that a test is in."""
+    return test.split("::")[0]
+
+
 def files_of(tests: Sequence[str]) -> list[Path]:
     """The test files under these names."""
     paths = [ROOT / "tests" / name for name in tests]
@@ -67,44 +74,91 @@ def files_of(tests: Sequence[str]) -> list[Path]:
     return [file for files in found for file in files]
 
 
+@dataclass(frozen=True)
+class Round:
+    """How the tests look at mutants."""
+
+    name: str
+    profile: str
+    """Hypothesis's."""
+
+    budget_s: float
+    """The tests of one mutant end after so many seconds, by what they take without a fault."""
+
+    together: int
+    """So many mutants of a module, each in another function, meet the tests at once.
+
+    If none fails, all survive; else the halves meet them. Most that come to the later rounds
+    survive, so this costs a fraction.
+    """
+
+    only_drawn: bool = False
+    """Ask only tests that draw examples."""
+
+    times: int = 1
+    """How much longer such a test takes than in the first round."""
+
+
+ROUNDS = (
+    Round("first", "mutation-quick", 0.4, 1),
+    Round("quick", "mutation-quick", float("inf"), 8),
+    Round("full", "mutation", float("inf"), 16, only_drawn=True, times=10),
+)
+"""In their order; what one leaves alive meets the next."""
+
+
 @dataclass
 class Learned:
-    """What a run without a fault told: how long each test takes, and which functions it enters."""
+    """What a run without a fault told: how long each test takes, and which lines it reaches."""
 
+    files: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
-    enters: dict[str, set[str]] = field(default_factory=dict)
+    enters: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    """By test and function the lines that it reaches, counted from the first of the function."""
+
     fails: list[str] = field(default_factory=list)
-    again: list[str] = field(default_factory=list)
+    drawn: list[str] = field(default_factory=list)
     """Tests that draw examples, so that they find more with another profile."""
+
+    def add(self, file: str, other: Learned) -> None:
+        """Know of another file too."""
+        self.files.add(file)
+        self.seconds |= other.seconds
+        self.enters |= other.enters
+        self.fails += other.fails
+        self.drawn += other.drawn
+
+    def of(self, file: str) -> Learned:
+        """What is known of the tests of one file."""
+        return Learned(
+            {file},
+            {test: took for test, took in self.seconds.items() if file_of(test) == file},
+            {test: units for test, units in self.enters.items() if file_of(test) == file},
+            [test for test in self.fails if file_of(test) == file],
+            [test for test in self.drawn if file_of(test) == file],
+        )
 
     def to_json(self) -> object:
         """As plain values."""
-        enters = {test: sorted(units) for test, units in self.enters.items()}
-        return [self.seconds, enters, self.fails, self.again]
+        return [sorted(self.files), self.seconds, self.enters, self.fails, self.drawn]
 
     @classmethod
     def from_json(cls, said: Any) -> Learned:
         """The opposite of `to_json`."""
-        seconds, enters, fails, again = said
-        return cls(seconds, {test: set(units) for test, units in enters.items()}, fails, again)
+        files, *others = said
+        return cls(set(files), *others)
 
 
 @dataclass
 class Tests:
-    """Test files in one profile, with what is known of each test: what it found and takes."""
+    """Test files in one round, with what is known of each test: what it found and takes."""
 
     names: Sequence[str]
-    profile: str
+    round: Round
     jobs: int = 1
-    budget_s: float = 60.0
-    """The tests of one mutant end after so many seconds, by what they take without a fault."""
-
     learned: Learned = field(default_factory=Learned)
     skip: Callable[[Fault, str], bool] = lambda _fault, _test: False
-    """Whether a mutant need not meet a test, of the file that this names."""
-
-    only_again: bool = False
-    """Ask only tests that draw examples."""
+    """Whether a mutant need not meet a test."""
 
     until: float = float("inf")
     finds: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -112,14 +166,15 @@ class Tests:
     def note(self, fault: Fault, test: str) -> None:
         """Remember what a test found."""
         self.finds[fault.module][test] += 1
-        self.finds[f"{fault.module}.{fault.unit}"][test] += 1
+        self.finds[f"{fault.module}:{fault.unit}"][test] += 1
 
-    def learn(self) -> Learned:
-        """Run all without a fault, in a process of its own."""
+    def learn(self, files: Sequence[str]) -> Learned:
+        """Run the tests of files without a fault, in a process of its own."""
         plugin = _Learning()
+        plugin.learned.files.update(files)
 
         def work() -> object:
-            self._pytest(plugin, [str(file) for file in files_of(self.names)])
+            self._pytest(plugin, ROUNDS[0].profile, files)
             return plugin.learned.to_json()
 
         code, said = forked(work)
@@ -139,8 +194,8 @@ class Tests:
             with os.fdopen(write, "w", encoding="utf-8", buffering=1) as pipe:
                 # pytest's own output is no result.
                 _hush()
-                files = sorted({test.split("::")[0] for test in self.learned.seconds})
-                self._pytest(_Swapping(self, faults, pipe), files)
+                files = sorted(set(map(file_of, self.learned.seconds)))
+                self._pytest(_Swapping(self, faults, pipe), self.round.profile, files)
             os._exit(0)
         os.close(write)
         with os.fdopen(read, encoding="utf-8") as pipe:
@@ -166,7 +221,8 @@ class Tests:
                 plugin = _Plugin()
                 room = fault.module.split(".")[0]
                 wanted = [file for file in files_of(self.names) if room in file.parts]
-                code = self._pytest(plugin, [str(file) for file in wanted])
+                files = [str(file) for file in wanted]
+                code = self._pytest(plugin, self.round.profile, files)
                 return plugin.failed or (f"exit code {code}" if code else None)
 
             code, said = forked(work)
@@ -174,7 +230,7 @@ class Tests:
 
     def tests_for(self, fault: Fault, at_collection: Iterable[str]) -> list[str]:
         """The tests that a mutant meets, the most promising for its time first."""
-        unit = f"{fault.module}.{fault.unit}"
+        unit = f"{fault.module}:{fault.unit}"
         here, around = self.finds[unit], self.finds[fault.module]
         room = f"tests/{fault.module.split('.')[0]}/"
 
@@ -182,25 +238,40 @@ class Tests:
             likely = here[test] + 0.1 * around[test] + (0.1 if test.startswith(room) else 0.05)
             return -likely / (self.learned.seconds[test] + 0.02)
 
+        reach = self._reach
+        asked_at_most = set[str]().union(*(reach[unit, line] for line in fault.lines))
+        # What was learned may be older than the function.
+        asked_at_most |= set() if asked_at_most else reach[unit, -1] or reach[fault.module, -1]
         asked = [
             test
             for test in at_collection
-            if unit in self.learned.enters.get(test, ())
+            if test in asked_at_most
             and test not in self.learned.fails
-            and not (self.only_again and test not in self.learned.again)
+            and not (self.round.only_drawn and test not in self.learned.drawn)
             and not self.skip(fault, test)
         ]
         asked.sort(key=worth)
         spent, end = 0.0, len(asked)
         for place, test in enumerate(asked):
             spent += self.learned.seconds[test]
-            if spent > self.budget_s:
+            if spent > self.round.budget_s:
                 end = place + 1
                 break
         return asked[:end]
 
-    def _pytest(self, plugin: object, files: Sequence[str]) -> int:
-        os.environ["HYPOTHESIS_PROFILE"] = self.profile
+    @functools.cached_property
+    def _reach(self) -> dict[tuple[str, int], set[str]]:
+        """By function and line, the tests that reach it; by function or module and -1, any line."""
+        found: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for test, units in self.learned.enters.items():
+            for unit, lines in units.items():
+                found[unit.partition(":")[0], -1].add(test)
+                for line in (-1, *lines):
+                    found[unit, line].add(test)
+        return found
+
+    def _pytest(self, plugin: object, profile: str, files: Sequence[str]) -> int:
+        os.environ["HYPOTHESIS_PROFILE"] = profile
         return int(pytest.main([*_OPTIONS, *files], plugins=[plugin]))
 
 
@@ -220,41 +291,70 @@ class _Plugin:
 
 
 class _Learning(_Plugin):
-    """Notes how long each test takes, and which functions of the package it enters."""
+    """Notes how long each test takes, and which lines of the package it reaches.
+
+    Python 3.12 and later tell of a line once a test, which costs next to nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.learned = Learned()
-        self._units: dict[int, str] = {}
-        self._entered: set[int] = set()
+        self._units: dict[int, tuple[str, int]] = {}
+        self._reached: set[tuple[int, int]] = set()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
         session.config.option.maxfail = 0
-        for (path, name, _), live in Live().functions.items():
-            for one in live:
-                for code in _codes(one.__code__):
-                    self._units[id(code)] = f"{_module_of(path)}.{name.split('.<locals>')[0]}"
+        if sys.version_info >= (3, 12):
+            sys.monitoring.use_tool_id(_TOOL, "mutation")
+            sys.monitoring.register_callback(_TOOL, sys.monitoring.events.LINE, self._line)
+        for (path, name, first), live in Live().functions.items():
+            if "<locals>" in name or not path.startswith(_WATCHED):
+                continue
+            for code in (code for one in live for code in _codes(one.__code__)):
+                self._units[id(code)] = f"{_module_of(path)}:{name}", first
+                if sys.version_info >= (3, 12):
+                    sys.monitoring.set_local_events(_TOOL, code, sys.monitoring.events.LINE)
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
-            self.learned.again.append(item.nodeid)
-        self._entered = entered = set()
-
-        def enter(frame: types.FrameType, _event: str, _argument: object) -> None:
-            entered.add(id(frame.f_code))
-
-        threading.settrace(enter)
-        sys.settrace(enter)
+            self.learned.drawn.append(item.nodeid)
+        self._reached = set()
+        if sys.version_info >= (3, 12):
+            sys.monitoring.restart_events()
+        else:
+            threading.settrace(self._enter)
+            sys.settrace(self._enter)
         try:
             return (yield)
         finally:
-            sys.settrace(None)
-            threading.settrace(None)
-            units = {self._units[code] for code in entered if code in self._units}
+            if sys.version_info < (3, 12):
+                sys.settrace(None)
+                threading.settrace(None)
+            units: dict[str, list[int]] = {}
+            for code, line in sorted(self._reached):
+                unit, first = self._units[code]
+                units.setdefault(unit, []).append(line - first)
             self.learned.enters[item.nodeid] = units
+
+    def _line(self, code: types.CodeType, line: int) -> object:
+        self._reached.add((id(code), line))
+        if sys.version_info >= (3, 12):
+            return sys.monitoring.DISABLE
+        return None
+
+    def _enter(self, frame: types.FrameType, _event: str, _argument: object) -> Any:
+        if id(frame.f_code) not in self._units:
+            return None
+
+        def line(frame: types.FrameType, event: str, _argument: object) -> object:
+            if event == "line":
+                self._reached.add((id(frame.f_code), frame.f_lineno))
+            return line
+
+        return line
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         so_far = self.learned.seconds.get(report.nodeid, 0.0)
@@ -270,67 +370,102 @@ class _Swapping(_Plugin):
     def __init__(self, tests: Tests, faults: Sequence[Fault], pipe: Any) -> None:
         super().__init__()
         self._tests, self._faults, self._pipe = tests, faults, pipe
-        self._waiting: list[str] = []
+        self._running: dict[int, tuple[list[int], int]] = {}
+        self._ready = selectors.DefaultSelector()
+        self._waiting: list[list[int]] = []
+        self._write = 0
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
         live = Live()
-        running: dict[int, tuple[int, int]] = {}
-        with selectors.DefaultSelector() as ready:
-            for number, fault in enumerate(self._faults):
-                while len(running) >= self._tests.jobs:
-                    self._collect(ready, running)
-                if time.monotonic() > self._tests.until:
-                    break
-                names = self._tests.tests_for(fault, items)
-                read, child = self._start(fault, [items[name] for name in names], live)
-                running[read] = number, child
-                ready.register(read, selectors.EVENT_READ)
-            while running:
-                self._collect(ready, running)
+        self._waiting = groups(self._faults, self._tests.round.together)[::-1]
+        while self._waiting or self._running:
+            late = time.monotonic() > self._tests.until
+            if self._waiting and not late and len(self._running) < self._tests.jobs:
+                self._start(self._waiting.pop(), items, live)
+            elif self._running:
+                self._collect()
+            else:
+                break
         return True
 
-    def _collect(self, ready: selectors.BaseSelector, running: dict[int, tuple[int, int]]) -> None:
+    def _collect(self) -> None:
         """Wait for one of the processes, and hand on what it found."""
-        for key, _ in ready.select():
-            read = key.fd
-            ready.unregister(read)
-            number, child = running.pop(read)
-            with os.fdopen(read, encoding="utf-8") as pipe:
+        for key, _ in self._ready.select():
+            self._ready.unregister(key.fd)
+            group, child = self._running.pop(key.fd)
+            with os.fdopen(key.fd, encoding="utf-8") as pipe:
                 said = pipe.read()
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            # What computes for too long is in a loop that it should not be in: it is found.
-            found = f"signal {-code}" if code else None
-            if said:
-                # The last line is the test that runs, or that failed; an empty one ends well.
-                found = said.splitlines()[-1] or None
-            if found and not found.startswith("signal"):
-                self._tests.note(self._faults[number], found)
-            print(json.dumps([number, found]), file=self._pipe, flush=True)
+            os.waitpid(child, 0)
+            # The last line is the test that failed, or that ran when time was up: what computes
+            # for too long is in a loop that it should not be in. An empty one ends well.
+            found = said.splitlines()[-1] or None
+            if found and len(group) > 1:
+                half = len(group) // 2
+                self._waiting += [group[half:], group[:half]]
+                continue
+            for number in group:
+                if found:
+                    self._tests.note(self._faults[number], found)
+                print(json.dumps([number, found]), file=self._pipe, flush=True)
 
-    def _start(self, fault: Fault, items: Sequence[pytest.Item], live: Live) -> tuple[int, int]:
-        read, write = os.pipe()
+    def _start(self, group: list[int], items: dict[str, pytest.Item], live: Live) -> None:
+        faults = [self._faults[number] for number in group]
+        names = [name for fault in faults for name in self._tests.tests_for(fault, items)]
+        asked = [items[name] for name in dict.fromkeys(names)]
+        read, self._write = os.pipe()
         child = os.fork()
         if child:
-            os.close(write)
-            return read, child
+            os.close(self._write)
+            self._running[read] = group, child
+            self._ready.register(read, selectors.EVENT_READ)
+            return
         try:
-            os.close(read)
             _limit(WALL_S, WALL_S)
-            os.write(write, b"its code is no Python\n")
-            live.swap(fault)
-            for item, after in zip(items, [*items[1:], None], strict=True):
-                name = item.nodeid
-                os.write(write, f"{name}\n".encode())
-                seconds = self._tests.learned.seconds.get(name, 1.0)
+            self._say("its code is no Python")
+            for fault in faults:
+                live.swap(fault)
+            for item, after in zip(asked, [*asked[1:], None], strict=True):
+                self._say(item.nodeid)
+                seconds = self._tests.round.times * self._tests.learned.seconds[item.nodeid]
                 _limit(4 * seconds + 2, 10 * seconds + 20)
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
                 if self.failed:
                     break
             else:
-                os.write(write, b"\n")
+                self._say("")
         finally:
             os._exit(0)
+
+    def _say(self, line: str) -> None:
+        os.write(self._write, f"{line}\n".encode())
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> pytest.TestReport | None:
+        """End at a failure, before time is spent on its words."""
+        failed = call.excinfo is not None and not call.excinfo.errisinstance(
+            (pytest.skip.Exception, pytest.xfail.Exception)
+        )
+        if failed and item.get_closest_marker("xfail") is None:
+            os._exit(0)
+        return None
+
+
+def groups(faults: Sequence[Fault], most: int) -> list[list[int]]:
+    """The places of mutants in groups of a module, each of another function, and never too many."""
+    made: list[list[int]] = []
+    room: dict[str, list[list[int]]] = defaultdict(list)
+    for number, fault in enumerate(faults):
+        for group in room[fault.module]:
+            if len(group) < most and all(faults[one].unit != fault.unit for one in group):
+                group.append(number)
+                break
+        else:
+            made.append([number])
+            room[fault.module].append(made[-1])
+    return made
 
 
 class Live:
@@ -352,8 +487,10 @@ class Live:
 
     def swap(self, fault: Fault) -> None:
         """Give the functions of an imported module the code of a mutant; nothing stays cached."""
-        path = str(path_of(fault.module))
+        path, unit = str(path_of(fault.module)), fault.unit
         for code in _codes(fault.code()):
+            if code.co_qualname != unit and not code.co_qualname.startswith(f"{unit}.<locals>"):
+                continue
             for function in self.functions.get((path, code.co_qualname, code.co_firstlineno), ()):
                 if len(function.__code__.co_freevars) == len(code.co_freevars):
                     function.__code__ = code

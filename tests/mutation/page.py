@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from tests.mutation.faults import ROOMS, ROOT, Fault, faults, functions, modules
-from tests.mutation.judging import PROFILES
-from tests.mutation.results import SURVIVORS, Results, argued
+from tests.mutation.faults import ROOMS, ROOT, faults, functions, modules
+from tests.mutation.results import KINDS, SURVIVORS, Results, argued
 
 __all__ = ["PAGE", "numbers_on", "page", "write_page"]
 
 PAGE = ROOT / "specs" / "mutation.md"
 
-_COLUMNS = ("functions", "mutants", "killed", "argued", "open", "not tried")
+_COLUMNS = ("functions", "mutants", *KINDS)
 
 _HEAD = """# What the tests let through
 
@@ -56,50 +54,53 @@ class Numbers:
 
 
 def write_page(results: Results) -> None:
-    """Write the page from what is kept."""
-    PAGE.write_text(page(results), encoding="utf-8")
+    """Write the page from what is kept, and of modules without results from the page itself."""
+    before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    PAGE.write_text(page(results, before), encoding="utf-8")
 
 
-def page(results: Results) -> str:
-    """The text of the page."""
-    by_room = {room: {name: _numbers(name, results) for name in modules([room])} for room in ROOMS}
-    lines = [_HEAD, f"| module | {' | '.join(_COLUMNS)} |", f"| --- |{' --: |' * len(_COLUMNS)}"]
-    for room, rows in by_room.items():
-        lines.append(_sum(rows).row(f"**{room}**"))
+def page(results: Results, before: str = "") -> str:
+    """The text of the page.
+
+    Args:
+        results: what was found.
+        before: an older text of the page; modules that `results` knows nothing of are as there.
+    """
+    old, lines = numbers_on(before), [_HEAD]
+    lines += [f"| module | {' | '.join(_COLUMNS)} |", f"| --- |{' --: |' * len(_COLUMNS)}"]
+    every: list[Numbers] = []
+    left: list[str] = []
+    for room in ROOMS:
+        rows = {}
+        for module in modules([room]):
+            kept = not results.knows(module) and module in old
+            rows[module] = old[module] if kept else _numbers(module, results)
+            left += _open_on(before, module) if kept else _open(module, results)
+        lines.append(_sum(rows.values()).row(f"**{room}**"))
         lines += [numbers.row(f"`{name}`") for name, numbers in rows.items() if numbers.mutants]
-    every = {name: numbers for rows in by_room.values() for name, numbers in rows.items()}
+        every += rows.values()
     lines.append(_sum(every).row("**all**"))
     lines += ["", "## Why survivors are argued", "", *_reasons(), "", "## Open", ""]
-    lines += _open(results)
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *(left or ["None."]), ""])
 
 
-def numbers_on(path: Path = PAGE) -> dict[str, list[int]]:
-    """By module, the numbers that the page shows."""
+def numbers_on(text: str) -> dict[str, Numbers]:
+    """By module, the numbers that a page shows."""
     rows = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         if line.startswith("| `"):
             name, *numbers = line.strip("| ").split(" | ")
-            rows[name.strip("`")] = [int(number.replace(",", "")) for number in numbers]
+            rows[name.strip("`")] = Numbers(*(int(one.replace(",", "")) for one in numbers))
     return rows
 
 
 def _numbers(module: str, results: Results) -> Numbers:
-    became = Counter(_became(fault, results) for fault in faults(module))
-    of = [became[name] for name in ("killed", "argued", "open", "not tried")]
-    return Numbers(functions(module), len(faults(module)), *of)
+    became = Counter(results.became(fault) for fault in faults(module))
+    return Numbers(functions(module), len(faults(module)), *(became[kind] for kind in KINDS))
 
 
-def _sum(rows: Mapping[str, Numbers]) -> Numbers:
-    return Numbers(*map(sum, zip(*(vars(one).values() for one in rows.values()), strict=True)))
-
-
-def _became(fault: Fault, results: Results) -> str:
-    if results.killer(fault):
-        return "killed"
-    if fault.key in argued().get(fault.module, {}):
-        return "argued"
-    return "open" if any(results.met(fault, profile) for profile in PROFILES) else "not tried"
+def _sum(rows: Iterable[Numbers]) -> Numbers:
+    return Numbers(*map(sum, zip(*(vars(one).values() for one in rows), strict=True)))
 
 
 def _reasons() -> list[str]:
@@ -111,14 +112,14 @@ def _reasons() -> list[str]:
     return [*lines, f"- {alone} mutants: a reason of their own, in the list."]
 
 
-def _open(results: Results) -> list[str]:
+def _open(module: str, results: Results) -> list[str]:
     """A line for each survivor that is not argued."""
-    return [
-        f"- `{module}` {_code(fault.key)}"
-        for module in modules()
-        for fault in faults(module)
-        if _became(fault, results) == "open"
-    ] or ["None."]
+    left = [fault.key for fault in faults(module) if results.became(fault) == "open"]
+    return [f"- `{module}` {_code(key)}" for key in left]
+
+
+def _open_on(text: str, module: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(f"- `{module}` ")]
 
 
 def _code(text: str) -> str:

@@ -17,10 +17,15 @@ from pathlib import Path
 from tests.mutation.faults import ROOT, Fault
 from tests.mutation.judging import Learned, files_of
 
-__all__ = ["FOLDER", "SURVIVORS", "Results", "argued", "digests_of"]
+__all__ = ["FOLDER", "KINDS", "SURVIVORS", "Results", "argued", "digests_of"]
 
 FOLDER = ROOT / "out" / "mutation"
 """Where results are, unless told otherwise. Git ignores it."""
+
+_LEARNED = "learned.json"
+
+KINDS = ("killed", "argued", "open", "not tried")
+"""What may become of a mutant."""
 
 SURVIVORS = ROOT / "tests" / "mutation_survivors.toml"
 
@@ -61,7 +66,7 @@ class Results:
     survived: dict[tuple[str, str, str], dict[str, set[tuple[str, str]]]] = field(
         default_factory=dict
     )
-    """By profile, the test files, with their digests, that a mutant survived."""
+    """By round, the test files, with their digests, that a mutant survived."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -71,25 +76,39 @@ class Results:
             self._sets[file.stem] = [(name, digest) for name, digest in said.items()]
         for file in sorted(self.folder.glob("*.jsonl")):
             for line in file.read_text(encoding="utf-8").splitlines():
-                key, digest, profile, test, met = json.loads(line)
-                self._know((file.stem, key, digest), profile, test, met)
+                key, digest, round_name, test, met = json.loads(line)
+                self._know((file.stem, key, digest), round_name, test, met)
 
-    def _know(self, name: tuple[str, str, str], profile: str, test: str | None, met: str) -> None:
+    def _know(
+        self, name: tuple[str, str, str], round_name: str, test: str | None, met: str
+    ) -> None:
         if test is not None:
             self.killed[name] = test
         else:
-            by_profile = self.survived.setdefault(name, {})
-            by_profile.setdefault(profile, set()).update(self._sets.get(met, ()))
+            by_round = self.survived.setdefault(name, {})
+            by_round.setdefault(round_name, set()).update(self._sets.get(met, ()))
 
     def killer(self, fault: Fault) -> str | None:
         """The test that killed a mutant, if one did."""
         return self.killed.get(_name(fault))
 
-    def met(self, fault: Fault, profile: str) -> set[tuple[str, str]]:
-        """The test files that a mutant survived as they are now or were, with their digests."""
-        return self.survived.get(_name(fault), {}).get(profile, set())
+    def knows(self, module: str) -> bool:
+        """Whether a mutant of the module was ever tried."""
+        return (self.folder / f"{module}.jsonl").exists()
 
-    def add(self, fault: Fault, profile: str, test: str | None, met: dict[str, str]) -> None:
+    def became(self, fault: Fault) -> str:
+        """One of `KINDS`."""
+        if self.killer(fault):
+            return "killed"
+        if fault.key in argued().get(fault.module, {}):
+            return "argued"
+        return "open" if _name(fault) in self.survived else "not tried"
+
+    def met(self, fault: Fault, round_name: str) -> set[tuple[str, str]]:
+        """The test files that a mutant survived as they are now or were, with their digests."""
+        return self.survived.get(_name(fault), {}).get(round_name, set())
+
+    def add(self, fault: Fault, round_name: str, test: str | None, met: dict[str, str]) -> None:
         """Keep what became of a mutant that met these test files."""
         text = json.dumps(met, sort_keys=True)
         name = f"tests-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
@@ -97,23 +116,23 @@ class Results:
             (self.folder / f"{name}.json").write_text(text, encoding="utf-8")
             self._sets[name] = list(met.items())
         with (self.folder / f"{fault.module}.jsonl").open("a", encoding="utf-8") as file:
-            print(json.dumps([fault.key, fault.digest, profile, test, name]), file=file)
-        self._know(_name(fault), profile, test, name)
+            print(json.dumps([fault.key, fault.digest, round_name, test, name]), file=file)
+        self._know(_name(fault), round_name, test, name)
 
-    def learned(self, profile: str, tests: dict[str, str]) -> Learned | None:
-        """What a run of these test files without a fault told, if there was one."""
-        path = self._learned_path(profile, tests)
-        return Learned.from_json(json.loads(path.read_text("utf-8"))) if path.exists() else None
+    def learned(self, tests: dict[str, str]) -> Learned:
+        """What runs of these test files without a fault told; a file that changed is left out."""
+        path = self.folder / _LEARNED
+        kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        learned = Learned()
+        for file, (digest, said) in kept.items():
+            if tests.get(file) == digest:
+                learned.add(file, Learned.from_json(said))
+        return learned
 
-    def keep_learned(self, profile: str, tests: dict[str, str], learned: Learned) -> None:
+    def keep_learned(self, tests: dict[str, str], learned: Learned) -> None:
         """Keep it for later runs."""
-        text = json.dumps(learned.to_json())
-        self._learned_path(profile, tests).write_text(text, encoding="utf-8")
-
-    def _learned_path(self, profile: str, tests: dict[str, str]) -> Path:
-        text = json.dumps(tests, sort_keys=True)
-        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        return self.folder / f"learned-{profile}-{digest}.json"
+        kept = {file: [tests[file], learned.of(file).to_json()] for file in learned.files}
+        (self.folder / _LEARNED).write_text(json.dumps(kept), encoding="utf-8")
 
 
 def _name(fault: Fault) -> tuple[str, str, str]:
