@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=[one.name for one in ROUNDS],
         nargs="+",
         default=[one.name for one in ROUNDS],
-        help="first, quick, full: how hard the tests look (default: one after the other)",
+        help="first, second, quick, full: how hard the tests look (default: one after the other)",
     )
     parser.add_argument(
         "--tests", metavar="NAME", nargs="+", default=NEAR, help="files and folders of tests/"

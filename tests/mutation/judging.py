@@ -100,7 +100,8 @@ class Round:
 
 
 ROUNDS = (
-    Round("first", "mutation-quick", 0.4, 1),
+    Round("first", "mutation-quick", 0.15, 1),
+    Round("second", "mutation-quick", 1.5, 1),
     Round("quick", "mutation-quick", float("inf"), 8),
     Round("full", "mutation", float("inf"), 16, only_drawn=True, times=10),
 )
@@ -428,7 +429,7 @@ class _Swapping(_Plugin):
             for item, after in zip(asked, [*asked[1:], None], strict=True):
                 self._say(item.nodeid)
                 seconds = self._tests.round.times * self._tests.learned.seconds[item.nodeid]
-                _limit(4 * seconds + 2, 10 * seconds + 20)
+                _limit(4 * seconds + 0.5, 10 * seconds + 20)
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
                 if self.failed:
                     break

@@ -32,7 +32,9 @@ make mutation
 ```
 
 which goes on where an earlier run stopped (`--minutes 20` makes a chunk of it), and writes this
-page. [The tool](../tests/mutation/__init__.py) says why it is none of the libraries for this.
+page. [The tool](../tests/mutation/__init__.py) says why it is none of the libraries for this. The
+numbers of a module are those of its last run; `python -m tests.mutation MODULE --write` measures it
+again.
 """
 
 
