@@ -18,10 +18,12 @@ from cellspec import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance import Fault, Probe, Workload, run_workload
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.run.backend import check_capabilities, reasons_of
 from cellspec.conformance.run.values import SKIPPED
+from cellspec.conformance.run.workload import End, StorageFault, Visit
 from cellspec.engines.datadesigner.create import CreateBackend
 from cellspec.engines.datadesigner.handoff import Handoff
-from cellspec.machine.machine import Limits
+from cellspec.machine.machine import FailurePolicy, Limits
 from cellspec.virtualtime.loop import run as run_virtually
 
 pytestmark = pytest.mark.datadesigner
@@ -31,6 +33,24 @@ A = ColumnDescriptor("a", side_effects=["a_more"])
 V = ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a_more"])
 C = ColumnDescriptor("c", dependencies=["v", "a"])
 TWO_GROUPS = Workload((A, V, C), rows=2, limits=Limits(group_rows=1), latency_s={"v": 0.25})
+ONE_BY_ONE = Workload((A, V, C), rows=4, limits=Limits(group_rows=2, groups=1))
+STOPPING = Workload(
+    (A, ColumnDescriptor("c", dependencies=["a"])),
+    rows=4,
+    limits=Limits(workers=1),
+    failures=FailurePolicy(3, stop_window=2),
+    faults=(Fault("a", 1, failure="permanent"), Fault("a", 2, failure="permanent")),
+)
+ROOTS = Workload(
+    (
+        ColumnDescriptor("r", traits=T.START),
+        ColumnDescriptor("v", traits=T.START | T.BATCH_BARRIER),
+        ColumnDescriptor("x", dependencies=["r", "v"]),
+    ),
+    rows=4,
+    batch_size=2,
+    limits=Limits(group_rows=2, groups=1),
+)
 EXTENDED = Workload((A, ColumnDescriptor("c", dependencies=["a"])), rows=4, batch_size=3)
 
 
@@ -274,24 +294,124 @@ def test_a_limit_that_is_not_kept_is_caught(backend: CreateBackend) -> None:
     assert broken(result) == ["GROUP-02"]
 
 
-class _FullDisk(CreateBackend):
-    """The file of the first row group cannot be written."""
-
-    @property
-    def run_class(self) -> Any:
-        class Incarnation(super().run_class):  # type: ignore[misc]
-            def storage_step(self, name: str, what: str) -> None:
-                super().storage_step(name, what)
-                if name == "write_parquet" and "batch_00000" in what:
-                    raise OSError(28, "No space left on device", what)
-
-        return Incarnation
+@pytest.mark.parametrize("write", ["data", "claim"])
+def test_a_row_group_that_cannot_be_saved_is_missed(resuming: CreateBackend, write: str) -> None:
+    """Defect of 0.9.7: it logs the error, returns as if all were well, and the rows are gone."""
+    faults = (StorageFault("data" if write == "data" else "claim", 2),)
+    result = run(resuming, ONE_BY_ONE.replace(storage_faults=faults))
+    assert broken(result) == ["CKPT-23"]
+    result = run(resuming, ONE_BY_ONE.replace(storage_faults=faults), waive=("CKPT-23", "CKPT-22"))
+    assert result.outcomes == ["success"]
+    assert broken(result) == ["TABLE-04"]
 
 
-def test_a_row_group_that_cannot_be_saved_is_missed(backend: CreateBackend) -> None:  # noqa: ARG001
-    """Defect of 0.9.6: it logs the error, returns as if all were well, and the rows are gone."""
-    result = run(_FullDisk(), TWO_GROUPS)
-    assert broken(result) in (["SCHED-10"], ["SCHED-12"])
+def test_a_disk_that_is_full_from_the_beginning_fails_the_run(resuming: CreateBackend) -> None:
+    work = ONE_BY_ONE.replace(storage_faults=(StorageFault("data", lasts=True),))
+    result = run(resuming, work)
+    assert not result.violations
+    assert result.outcomes == ["failed"]
+
+
+# Other configurations in one folder
+
+
+@pytest.mark.parametrize("seed", [0, 1], ids=["if possible", "always"])
+@pytest.mark.parametrize("visit", ["config", "batch_size", "pipeline"])
+def test_a_process_of_another_configuration_leaves_the_dataset_as_it_is(
+    resuming: CreateBackend, visit: Visit, seed: int
+) -> None:
+    versions = {"a": "1", "v": "1", "c": "1"}
+    work = ONE_BY_ONE.replace(crashes=(34,), visits=(visit,), seed=seed, versions=versions)
+    result = run(resuming, work)
+    assert not result.violations
+    assert (result.visits, result.outcomes) == ([visit], ["crash", "success"])
+
+
+class _SeesNoChange(CreateBackend):
+    """Takes a visitor's config for that of the dataset."""
+
+    def config(self, probe: Probe) -> Any:
+        config = super().config(probe)
+        plain = config.run_config()
+        config.run_config = lambda: plain.model_copy(update={"buffer_size": 2})  # type: ignore[method-assign]
+        return config
+
+
+def test_a_visitor_that_is_let_in_is_caught(resuming: CreateBackend) -> None:  # noqa: ARG001
+    work = ONE_BY_ONE.replace(crashes=(34,), visits=("batch_size",))
+    assert broken(run(_SeesNoChange(), work)) == ["CKPT-21"]
+
+
+# Early stops
+
+
+def test_a_run_stops_early_when_all_calls_of_the_window_failed(backend: CreateBackend) -> None:
+    result = run(backend, STOPPING)
+    assert not result.violations
+    assert result.outcomes == ["stopped"]
+    assert sorted(result.tables[-1].rows) == [0]
+    assert result.tables[-1].dropped == {1, 2}
+
+
+def test_a_dataset_that_stopped_early_cannot_be_completed(resuming: CreateBackend) -> None:
+    """Defect of 0.9.7: what an early stop left undone in a row group is taken for done."""
+    ends = (End(0, "a", 0, 1, 0.05), End(0, "c", 0, 1, 0.1), End(0, "a", 3, 1, 9.0))
+    work = STOPPING.replace(targets=(4, 8), ends=ends)
+    result = run(resuming, work, waive=("SCHED-09",))
+    assert result.outcomes == ["stopped", "success"]
+    assert broken(result) == ["SCHED-10"]
+    assert 3 not in result.tables[-1].rows
+
+
+def test_what_is_retried_goes_on_after_an_early_stop(backend: CreateBackend) -> None:
+    """Defect of 0.9.7: a salvage round looks only at its end whether the run is to stop."""
+    faults = (Fault("a", 0), Fault("a", 1), Fault("a", 0, 2, "permanent"))
+    work = STOPPING.replace(faults=faults, rows=2, failures=FailurePolicy(3, 1))
+    assert broken(run(backend, work)) == ["STOP-01"]
+
+
+# Columns without inputs
+
+
+def test_a_column_without_inputs_waits_for_nothing(backend: CreateBackend) -> None:
+    if not backend.release.roots:
+        pytest.skip(f"DataDesigner {backend.version} needs an input for each custom column")
+    result = run(backend, ROOTS)
+    assert not result.violations
+    starts = [event["column"] for event in result.events if event["event"] == "start"]
+    assert starts[:2] == ["r", "v"]
+    assert sorted(result.tables[-1].rows) == [0, 1, 2, 3]
+
+
+def test_a_column_without_inputs_is_numbered_by_the_plan_of_row_groups(
+    resuming: CreateBackend,
+) -> None:
+    if not resuming.release.roots:
+        pytest.skip(f"DataDesigner {resuming.version} needs an input for each custom column")
+    work = ROOTS.replace(columns=(ROOTS.columns[0],), targets=(3, 5), limits=Limits())
+    result = run(resuming, work)
+    assert not result.violations
+    assert sorted(result.tables[-1].rows) == list(range(5))
+
+
+def test_a_full_column_without_inputs_is_made_twice(backend: CreateBackend) -> None:
+    """Defect of 0.9.7: a drop takes it for one that has become ready."""
+    if not backend.release.roots:
+        pytest.skip(f"DataDesigner {backend.version} needs an input for each custom column")
+    faults = (Fault("r", 0, failure="permanent"),)
+    result = run(backend, ROOTS.replace(faults=faults, latency_s={"r": 0.25, "v": 4.0}))
+    assert broken(result) == ["SCHED-02"]
+
+
+# What it cannot be asked for
+
+
+def test_each_capability_that_is_left_out_has_a_reason(backend: CreateBackend) -> None:
+    check_capabilities(backend)
+    unasked, unclaimed = reasons_of(backend)
+    assert all(unasked.values())
+    assert not set(unclaimed) & backend.capabilities
+    assert {"streaming", "ordered", "timeouts", "interrupts"} <= set(unclaimed)
 
 
 # The adapter itself

@@ -21,6 +21,7 @@ from cellspec.conformance.report.failure_text import failure_text
 from cellspec.conformance.report.results import results
 from cellspec.conformance.report.summary import summary
 from cellspec.conformance.report.write import merged, write_reports
+from cellspec.conformance.run.backend import check_capabilities
 from cellspec.conformance.run.case import Case, describe, python_test, read_case
 from cellspec.conformance.run.loading import load_backend
 from cellspec.conformance.run.workload import Workload
@@ -295,6 +296,34 @@ def test_every_report_says_where_real_time_passed_inside_virtual_time(
     assert f"real time inside virtual time: {calls[0]}" in summary(told)
     write_reports(told, folder=tmp_path)
     assert calls[0] in (tmp_path / "index.html").read_text()
+
+
+class Reasoned(Backend):
+    """Says why it cannot be asked for something."""
+
+    unasked: Mapping[str, str] = {"every worker was busy": "no limits"}
+    unclaimed: Mapping[str, str] = {"resume": "it keeps nothing"}
+
+
+def test_a_report_says_why_an_engine_cannot_be_asked(tmp_path: Path) -> None:
+    suite = scripted_suite(tmp_path, max_examples=2)
+    suite.backend = Reasoned()
+    suite.run_all()
+    found = results(suite)
+    (backend,) = found["backends"]
+    assert backend["unasked"] == Reasoned.unasked
+    assert backend["unclaimed"] == Reasoned.unclaimed
+    printed = "\n".join(summary(found))
+    assert "every worker was busy (no limits)" in printed
+    assert "  cannot be asked for resume: it keeps nothing" in printed
+
+
+def test_a_reason_for_a_capability_that_there_is_not_is_refused() -> None:
+    class Odd(Backend):
+        unclaimed: Mapping[str, str] = {"flying": "no wings"}
+
+    with pytest.raises(SpecError, match="unclaimed: no such capability: 'flying'"):
+        check_capabilities(Odd())
 
 
 def test_every_report_says_how_many_incarnations_were_judged_without_a_claim(

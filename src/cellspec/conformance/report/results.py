@@ -17,6 +17,7 @@ from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import Profile
 from cellspec.conformance.report.failure_text import pasted_test
 from cellspec.conformance.report.read_results import RESULTS_FORMAT
+from cellspec.conformance.run.backend import reasons_of
 
 __all__ = ["RESULTS_FORMAT", "results"]
 
@@ -63,6 +64,7 @@ def _backend(suite: Suite) -> Json:
             "examples": failure.example,
             "failure": _failure(suite, failure),
         }
+    unasked, unclaimed = reasons_of(suite.backend)
     sometimes: Counter[str] = Counter()
     for campaign in suite.campaigns.values():
         sometimes.update({str(what): n for what, n in campaign.evidence.sometimes.items()})
@@ -70,6 +72,8 @@ def _backend(suite: Suite) -> Json:
         "name": suite.backend.name,
         "version": suite.backend.version,
         "capabilities": list(suite.capabilities),
+        **({"unasked": unasked} if unasked else {}),
+        **({"unclaimed": unclaimed} if unclaimed else {}),
         "seed": suite.options.seed,
         "command": suite.command,
         "clauses": judged,

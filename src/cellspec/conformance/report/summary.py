@@ -48,11 +48,17 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
         for what in [] if profile.get("stopped_at") else profile.get("owed", ()):
             yield f"  not covered in {name}: {what}"
         for what in profile.get("unasked", ()):
-            yield f"  not asked for in {name}, the engine has no word for it: {what}"
+            why = backend.get("unasked", {}).get(what, "")
+            yield (
+                f"  not asked for in {name}, the engine has no word for it: {what}"
+                + (f" ({why})" if why else "")
+            )
         for what in profile.get("out_of_reach", ()):
             yield f"  not asked for in {name}, nothing that the engine keeps leads to it: {what}"
         if profile.get("unequal"):
             yield f"  not deterministic in {name}: {profile['unequal']}"
+    for name, why in backend.get("unclaimed", {}).items():
+        yield f"  cannot be asked for {name}: {why}"
     alone = evidence.get("by_table_alone", 0)
     if alone:
         yield (

@@ -96,12 +96,15 @@ the drop with the cause ``killer`` (clause DROP-06).
 
 Without the parts that `fit` takes away, a workload may never reach some coverage goals
 (`cellspec.conformance.run.coverage_goals.Sometimes`). A backend lists them in an attribute
-``unasked``. They are no goals for it then, and every report says so.
+``unasked``. They are no goals for it then, and every report says so. If it is a mapping, its values
+are the reasons, and reports give them. An attribute ``unclaimed`` gives, for a capability that the
+backend does not name, why it cannot be asked for: that nothing was tried must not be read as that
+nothing breaks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
@@ -129,6 +132,7 @@ __all__ = [
     "fit_of",
     "idle_s_of",
     "killer_tries_of",
+    "reasons_of",
     "saving_of",
 ]
 
@@ -227,6 +231,19 @@ def fit_of(backend: Backend) -> Fit:
         return _with_reading_of(backend, _with_claims_of(backend, made))
 
     return fit
+
+
+def reasons_of(backend: Backend) -> tuple[dict[str, str], dict[str, str]]:
+    """Why a backend cannot be asked for some situations, and for some capabilities.
+
+    Each is a mapping to reasons in words, empty for a backend that gives none.
+    """
+    found: list[dict[str, str]] = []
+    for name in ("unasked", "unclaimed"):
+        given = getattr(backend, name, ())
+        reasons = given.items() if isinstance(given, Mapping) else ()
+        found.append({str(what): str(why) for what, why in reasons})
+    return found[0], found[1]
 
 
 def saving_of(backend: Backend, work: Workload) -> SavePolicy | None:
@@ -343,6 +360,9 @@ def check_capabilities(backend: Backend) -> None:
             f"unasked: no such situation: {odd[0]!r}; "
             "see cellspec.conformance.run.coverage_goals.Sometimes"
         )
+    odd = sorted(set(map(str, reasons_of(backend)[1])) - set(CAPABILITIES))
+    if odd:
+        wrong.append(f"unclaimed: no such capability: {odd[0]!r}")
     if not callable(getattr(backend, "fit", fit_of)):
         wrong.append("fit: expected a method")
     if not isinstance(capabilities, frozenset | set | tuple | list):

@@ -18,6 +18,11 @@ retryable failure     ``ModelTimeoutError``; back-pressure is ``ModelRateLimitEr
                       for good any other exception
 row group             ``RunConfig.buffer_size`` rows, ``max_concurrent_row_groups`` at once
 workers               ``RunConfig.max_in_flight_tasks``
+buffer size           ``RunConfig.buffer_size``; where the workload leaves it open, one of four
+root column           ``required_columns=[]``, for a START column that needs nothing
+early stop            ``shutdown_error_window``, and ``shutdown_error_rate``, which is always 1
+version of a column   a part of the name of its function
+write that fails      ``OSError`` of the data frame's ``to_parquet``, or of the move of its file
 next run              ``ResumeMode.IF_POSSIBLE`` if the workload's seed is even; if it is odd
                       ``ResumeMode.ALWAYS``, as soon as there is a dataset to resume
 ===================  ===============================================================================
@@ -26,8 +31,9 @@ next run              ``ResumeMode.IF_POSSIBLE`` if the workload's seed is even;
 but a row group, limits of resources and backoffs (a model's client keeps both, and there is none
 here), another number of attempts, fewer rows than the run before was asked for, and in older
 releases limits of workers and of row groups. DataDesigner has neither ordered columns nor ranges.
-The capability of early stops is left out, because the tasks that make row numbers are counted as
-calls that ended well.
+The engine counts calls that read the seed dataset as calls that ended well: so a workload that may
+stop early has one row group, and stops when all calls of its window failed. Reports give the reason
+for each capability that is left out.
 
 **Durable rows.** A row group is saved as one parquet file, which is written elsewhere and then
 moved to ``parquet-files``; a resume counts a group as done if its file is there, and looks for
@@ -68,7 +74,8 @@ class CreateBackend:
         name: its name in reports.
         version: DataDesigner's version.
         capabilities: the capabilities of this release through `create`.
-        unasked: situations that a workload cannot ask of it.
+        unasked: situations that a workload cannot ask of it, with the reasons.
+        unclaimed: the capabilities that it has not, with the reasons.
 
     Raises:
         SpecError: DataDesigner is not installed.
@@ -80,7 +87,8 @@ class CreateBackend:
         self.release = load()
         self.version = self.release.version
         self.capabilities = frozenset(self.release.capabilities)
-        self.unasked = frozenset(self.release.unasked)
+        self.unasked = self.release.unasked
+        self.unclaimed = self.release.unclaimed
 
     def fit(self, work: Workload) -> Workload | None:
         """The nearest workload that `create` can be asked for; None if there is none."""
@@ -100,9 +108,7 @@ class CreateBackend:
     def table(self, probe: Probe) -> Table:
         """The table that a user finds in the dataset's folder, or where the last run put it."""
         stored = StoredDataset(probe.folder)
-        others = [path for path in probe.folder.glob(f"{DATASET}_*") if path.is_dir()]
-        if others and not (stored.base.is_dir() and any(stored.base.iterdir())):
-            stored.base = max(others, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        stored.find(probe.work)
         return stored.table()
 
     @property

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cellspec.conformance.run.workload import Workload
-from cellspec.engines.datadesigner.create_fit import group_rows
 from cellspec.engines.datadesigner.create_release import CreateRelease
+from cellspec.engines.datadesigner.fitting import buffer_rows
 from cellspec.engines.datadesigner.mocks import ROW, SKIP
 from cellspec.graph.columns import ColumnDescriptor
 
@@ -66,9 +66,13 @@ class CreateConfig:
     def run_config(self) -> Any:
         """The config of the run: groups and limits."""
         work, limits = self.work, self.work.limits
+        window = work.failures.stop_window
         options = {
-            "buffer_size": group_rows(work),
-            "disable_early_shutdown": True,
+            # Of a process with another batch size it is that one.
+            "buffer_size": work.batch_size or buffer_rows(work),
+            "disable_early_shutdown": window is None,
+            "shutdown_error_rate": work.failures.stop_rate,
+            "shutdown_error_window": window or 1,
             "max_concurrent_row_groups": limits.groups or _MANY,
             "max_in_flight_tasks": limits.workers or _MANY,
             "otel_metrics_port": None,

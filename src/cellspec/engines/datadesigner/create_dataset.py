@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cellspec.conformance.run.values import SKIPPED, Table
+from cellspec.conformance.run.workload import Workload
 from cellspec.engines.datadesigner.mocks import ROW, SKIP
 
 __all__ = ["DATASET", "StoredDataset", "prefix_of"]
 
 DATASET = "dataset"
-_NOTES = "cellspec-groups.json"
+_NOTES = "cellspec-notes.json"
 
 
 class StoredDataset:
@@ -28,38 +29,61 @@ class StoredDataset:
         self.base = folder / DATASET
         self._notes = folder / _NOTES
 
+    def find(self, work: Workload) -> None:
+        """Turn to the folder in which the last run of this workload's config put its rows."""
+        place = self._read("places").get(_config_of(work))
+        if place is not None:
+            self.base = self._notes.parent / place
+
+    def note_place(self, work: Workload) -> None:
+        """Note where a run of this workload's config puts its rows."""
+        self._note("places", {_config_of(work): self.base.name})
+
     @property
     def has_metadata(self) -> bool:
         """True if there is metadata; a resume without it starts anew."""
         return (self.base / "metadata.json").exists()
 
-    def metadata(self) -> dict[str, Any]:
-        """The metadata; empty if it is missing or cannot be read."""
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads((self.base / "metadata.json").read_text("utf-8"))
-            return found if isinstance(found, dict) else {}
-        return {}
+    def note_group(self, file: Path, rows: Iterable[int]) -> None:
+        """Note the rows of a group before it is written to its file."""
+        self._note(f"groups of {self.base.name}", {_group_of(file): list(rows)})
 
-    def note(self, group: int, rows: list[int]) -> None:
-        """Note the rows of a group before it is saved."""
-        self._notes.write_text(json.dumps(self._noted() | {str(group): rows}), "utf-8")
+    def note_dropped(self, rows: Iterable[int]) -> None:
+        """Note the rows that were dropped in a run that has come to its end."""
+        self._note(f"dropped of {self.base.name}", dict.fromkeys(map(str, rows), True))
 
     def _noted(self) -> dict[str, list[int]]:
+        return self._read(f"groups of {self.base.name}")
+
+    def _read(self, what: str) -> dict[str, Any]:
         try:
-            found: dict[str, list[int]] = json.loads(self._notes.read_text("utf-8"))
+            found: dict[str, Any] = json.loads(self._notes.read_text("utf-8")).get(what, {})
         except FileNotFoundError:
             return {}
         return found
 
+    def _note(self, what: str, more: dict[str, Any]) -> None:
+        """Add to the notes of one kind. If the process dies in here, those from before stay."""
+        try:
+            notes = json.loads(self._notes.read_text("utf-8"))
+        except FileNotFoundError:
+            notes = {}
+        notes[what] = notes.get(what, {}) | more
+        fresh = self._notes.with_suffix(".new")
+        fresh.write_text(json.dumps(notes), "utf-8")
+        fresh.replace(self._notes)
+
     def _files(self) -> dict[str, Path]:
         """The files of saved groups, by the group's number."""
         files = sorted((self.base / "parquet-files").glob("batch_*.parquet"))
-        return {str(int(file.stem.partition("_")[2])): file for file in files}
+        return {_group_of(file): file for file in files}
 
     def safe_rows(self) -> set[int]:
         """The rows that a resume counts as done."""
-        if not self.has_metadata:
-            return set()
+        return self.placed_rows() if self.has_metadata else set()
+
+    def placed_rows(self) -> set[int]:
+        """The rows of the groups whose files are where a resume looks for them."""
         noted = self._noted()
         return {row for group in self._files() for row in noted.get(group, ())}
 
@@ -87,14 +111,16 @@ class StoredDataset:
 
     def _missing(self) -> set[int]:
         """The rows of finished groups: saved, or all dropped in a run that came to its end."""
-        noted, files = self._noted(), self._files()
-        through = {row for group in files for row in noted.get(group, ())}
-        metadata = self.metadata()
-        if "column_statistics" in metadata or metadata.get("actual_num_records") == 0:
-            through |= set(range(metadata.get("target_num_records", 0))) - {
-                row for group, rows in noted.items() if group in files for row in rows
-            }
-        return through
+        return self.placed_rows() | {int(row) for row in self._read(f"dropped of {self.base.name}")}
+
+
+def _group_of(file: Path) -> str:
+    return str(int(file.stem.partition("_")[2]))
+
+
+def _config_of(work: Workload) -> str:
+    """What tells one config of DataDesigner from another."""
+    return repr((work.columns, work.batch_size, sorted(work.versions.items())))
 
 
 def prefix_of(rows: set[int]) -> int:

@@ -10,13 +10,14 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 from cellspec.conformance.run.coverage_goals import Sometimes
+from cellspec.engines.datadesigner.releases import FEATURES
 from cellspec.errors import SpecError, how_to_install
 
 __all__ = ["CreateRelease", "load"]
@@ -24,7 +25,25 @@ __all__ = ["CreateRelease", "load"]
 
 @dataclass(frozen=True)
 class CreateRelease:
-    """The parts of DataDesigner that `create` needs, and the features of this release."""
+    """The parts of DataDesigner that `create` needs, and the features of this release.
+
+    Attributes:
+        version: its version.
+        builder: the module that builds the dataset; the next ones are named as in `create_seams`.
+        scheduler: the module that runs cells.
+        custom: the module of custom columns.
+        storage: the module of storage.
+        interface: the module of `create`.
+        config: the module of configs.
+        errors: the module of errors that models raise.
+        seed_source: the class of a seed dataset in memory.
+        frame: the class of tables.
+        options: the fields of its `RunConfig`.
+        resumes: `create` goes on from a folder.
+        retries: a call of a custom column is made again.
+        skips: a column may have a skip condition.
+        roots: a custom column may be made without any input.
+    """
 
     version: str
     builder: ModuleType
@@ -40,6 +59,12 @@ class CreateRelease:
     resumes: bool
     retries: bool
     skips: bool
+    roots: bool
+
+    @property
+    def stops(self) -> bool:
+        """A run may stop early, by a rate and a window of calls."""
+        return {"shutdown_error_rate", "shutdown_error_window"} <= self.options
 
     @property
     def generation_error(self) -> type[Exception]:
@@ -55,22 +80,49 @@ class CreateRelease:
             yield "retries"
         if self.skips:
             yield "skips"
+        if self.stops:
+            yield "early_stop"
         if self.resumes:
-            yield from ("resume", "targets", "storage_steps")
+            yield from ("resume", "targets", "config")
+            yield from ("storage_steps", "storage_faults", "torn_writes")
 
     @property
-    def unasked(self) -> Iterable[Sometimes]:
-        """Situations that need resources, backoffs, or parts of a row group."""
-        yield from (
-            Sometimes.RESOURCE_FULL,
-            Sometimes.BACKOFF_ENDED,
-            Sometimes.CRASH_IN_BACKOFF,
-            Sometimes.SCOPE_OVER_GROUPS,
-            Sometimes.BARRIER_AGAIN,
-            Sometimes.FEWER_ROWS,
-        )
+    def unasked(self) -> Mapping[Sometimes, str]:
+        """Situations that a workload cannot ask of `create`, each with the reason."""
+        client = "a model's client keeps limits and backoffs, and the mocks call no model"
+        group = "a full column always reads one row group"
+        found = {
+            Sometimes.RESOURCE_FULL: client,
+            Sometimes.BACKOFF_ENDED: client,
+            Sometimes.CRASH_IN_BACKOFF: client,
+            Sometimes.SCOPE_OVER_GROUPS: group,
+            Sometimes.BARRIER_AGAIN: f"{group}, which is saved whole",
+            Sometimes.FEWER_ROWS: "fewer records than there are, are always refused",
+            Sometimes.LANDED: "it makes a claim by a rename, which is done or reports an error",
+            Sometimes.SLOW_WRITE: "it writes on its event loop, and nothing else runs meanwhile",
+        }
         if "max_in_flight_tasks" not in self.options:
-            yield Sometimes.WORKERS_FULL
+            found[Sometimes.WORKERS_FULL] = "this release has no option for calls at once"
+        return found
+
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """The capabilities that are left out, each with the reason."""
+        found = {
+            "streaming": "a custom column is made cell by cell, or for a whole row group",
+            "ordered": "no option of a column makes its rows wait for each other",
+            "timeouts": "a time limit belongs to a model's client, and the mocks call no model",
+            "interrupts": "a run is interrupted by Ctrl-C alone, which ends a process",
+            "filters": "a custom column has no answer that rejects its row",
+            "counted_work": "its loop takes turns with a thread, in which lines are not counted",
+        }
+        absent = "this release has no such feature"
+        able = frozenset(self.capabilities)
+        features = ("retries", "skips", "early_stop", "resume", "targets", "config")
+        for name in (*features, "storage_steps", "storage_faults", "torn_writes"):
+            if name not in able:
+                found[name] = absent
+        return found
 
 
 @cache
@@ -98,6 +150,11 @@ def load() -> CreateRelease:
     builder = _first_module(f"{builders}.dataset_builder", f"{builders}.column_wise_builder")
     scheduler = importlib.import_module(f"{builders}.async_scheduler")
     custom = importlib.import_module("data_designer.engine.column_generators.generators.custom")
+    parts = SimpleNamespace(
+        scheduler=scheduler.AsyncTaskScheduler, tracker=builder.CompletionTracker
+    )
+    # Rows are numbered by the plan of row groups.
+    planned = importlib.util.find_spec(f"{builders}.row_group_plan") is not None
     return CreateRelease(
         version=found,
         builder=builder,
@@ -115,6 +172,8 @@ def load() -> CreateRelease:
         resumes="resume" in inspect.signature(interface.DataDesigner.create).parameters,
         retries=hasattr(custom, "RETRYABLE_MODEL_ERRORS"),
         skips=hasattr(scheduler, "apply_skip_to_record"),
+        roots=planned
+        and all(FEATURES[name](parts) for name in ("cell_roots", "full_column_roots")),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from cellspec.conformance.run.probe import Probe, Refused
 from cellspec.conformance.run.values import SKIPPED
 from cellspec.engines.datadesigner.create_config import CreateConfig
 from cellspec.engines.datadesigner.create_dataset import DATASET, StoredDataset, prefix_of
+from cellspec.engines.datadesigner.create_fit import is_root
 from cellspec.engines.datadesigner.create_release import CreateRelease
 from cellspec.engines.datadesigner.handoff import Handoff
 from cellspec.engines.datadesigner.mocks import ROW, inputs_of
@@ -44,11 +46,17 @@ class CreateRun:
         self._skips: set[tuple[str, int]] = set()
         self._held: dict[tuple[str, int], list[int]] = {}
         self._dropped: set[int] = set()
+        self._left_out: set[int] = set()
+        self._stopped = False
+        self._first_row: Callable[[int], int] | None = None
+        self._numbers_rows = any(is_root(probe.work, item, release) for item in probe.work.columns)
+        self._lost_write = ""
         self._saving: list[int] | None = None
         self._safe = self.stored.safe_rows()
         self._saved = set(self._safe)
         self._claim = 0
         self._ran = False
+        self._failed = False
 
     # The run
 
@@ -79,8 +87,10 @@ class CreateRun:
         """
         if "Cannot resume" in str(error):
             raise Refused(str(error)) from error
-        if not (self._ran and self._dropped.issuperset(range(self.probe.rows))):
+        nothing_left = self._ran and self._dropped.issuperset(range(self.probe.rows))
+        if not (nothing_left or self._stopped or self._lost_write):
             raise error
+        self._failed = bool(self._lost_write)
 
     def report_resume(self) -> None:
         """Report the claim that this run resumes from, if a claim describes the folder."""
@@ -102,8 +112,14 @@ class CreateRun:
     def report_end(self) -> None:
         """Report the end: `create` has returned, and groups without live rows are over, too."""
         self._settle_skips()
+        self.stored.note_dropped(sorted(self._dropped))
         self._report_durable(sorted(self._dropped - self._saved))
-        self.probe.end("success")
+        if self._stopped:
+            self.probe.end("stopped", "the error rate was reached")
+        elif self._failed:
+            self.probe.end("failed", self._lost_write)
+        else:
+            self.probe.end("success")
 
     # Generators
 
@@ -113,8 +129,10 @@ class CreateRun:
         barrier = rules.columns[rules.index[item.name]].is_barrier
         made = self._full_column(item) if barrier else self._cell(item)
         # Part of the config's fingerprint.
-        made.__name__ = made.__qualname__ = f"make_{item.name}"
-        needs = [*item.dependencies, ROW]
+        version = self.probe.work.versions.get(item.name, "")
+        made.__name__ = made.__qualname__ = f"make_{item.name}{version}"
+        root = is_root(self.probe.work, item, self.release)
+        needs = [] if root else [*item.dependencies, ROW]
         decorate = self.release.config.custom_column_generator
         return decorate(required_columns=needs, side_effect_columns=list(item.side_effects))(made)
 
@@ -184,9 +202,16 @@ class CreateRun:
         if column in self.probe.graph.rules.index:
             _column_here.set(column)
 
-    def admitted(self, group: int) -> None:
-        """A row group enters."""
+    def planned(self, first_row: Callable[[int], int]) -> None:
+        """The first row of each row group is known."""
+        self._first_row = first_row
+
+    def admitted(self, group: int, records: list[dict[str, Any]]) -> None:
+        """A row group enters; a column that is made without input knows its rows from here on."""
         self._settle_skips()
+        if self._numbers_rows and self._first_row is not None:
+            for row, record in enumerate(records, self._first_row(group)):
+                record[ROW] = row
         if self.probe.work.limits.group_rows is not None:
             self.probe.admit(group)
 
@@ -196,10 +221,18 @@ class CreateRun:
         if self.probe.work.limits.group_rows is not None:
             self.probe.retire(group)
 
+    def stopped_early(self) -> None:
+        """The scheduler stops early."""
+        self._stopped = True
+        self.probe.stop("the error rate was reached")
+
     def dropped(self, record: dict[str, Any]) -> None:
-        """A row is dropped."""
+        """A row is dropped, or was not done in time."""
         self._settle_skips()
         row = int(record[ROW])
+        if self._stopped and not self._blamed.get(row, ("", False))[1]:
+            self._left_out.add(row)
+            return
         self._dropped.add(row)
         # Without a failed call DataDesigner may drop a row too: some column must then be blamed.
         here = self._last_failed or _column_here.get() or self.probe.graph.column_names[-1]
@@ -241,17 +274,36 @@ class CreateRun:
         """An operation on storage is about to be done."""
         self.probe.storage_step(name)
 
-    def saving(self, group: int, records: list[dict[str, Any]]) -> None:
+    def saving(self, records: list[dict[str, Any]]) -> None:
         """A row group is about to be saved."""
         self._settle_skips()
-        self._saving = [int(record[ROW]) for record in records]
-        self.stored.note(group, self._saving)
+        rows = (int(record[ROW]) for record in records)
+        self._saving = [row for row in rows if row not in self._left_out]
 
-    def wrote_rows(self) -> None:
-        """The live rows of the group are on storage."""
-        if self._saving is not None:
-            self._saved.update(self._saving)
-            self._report_durable(self._saving)
+    def writing_rows(self, path: Path, done: Callable[[], Any]) -> None:
+        """Write the live rows of the group."""
+        self._use(path.parent.parent)
+        rows = self._saving or []
+        self.stored.note_group(path, rows)
+        for start, stop in ranges_of(rows):
+            self.probe.write_begin("", start, stop)
+        try:
+            with self.probe.storage_sync("data"):
+                done()
+        except OSError as error:
+            self._lose_write(error)
+            raise
+        self._saved.update(rows)
+        self._report_durable(rows)
+
+    def _use(self, base: Path) -> None:
+        """The rows of this run are put into this folder."""
+        self.stored.base = base
+        self.stored.note_place(self.probe.work)
+
+    def _lose_write(self, error: OSError) -> None:
+        self._lost_write = str(error)
+        self.probe.checkpoint_failed()
 
     def _report_durable(self, rows: Iterable[int]) -> None:
         for start, stop in ranges_of(rows):
@@ -259,7 +311,7 @@ class CreateRun:
 
     def moving(self, target: Path, done: Callable[[], Any]) -> Any:
         """Move the file of the group to where a resume finds it."""
-        self.stored.base = target.parent.parent
+        self._use(target.parent.parent)
         saved, self._saving = self._saving or [], None
         if not self.stored.has_metadata:
             result = done()
@@ -269,7 +321,7 @@ class CreateRun:
 
     def writing_metadata(self, base: Path, done: Callable[[], Any]) -> Any:
         """Write metadata; from the first one on a resume finds the saved groups."""
-        self.stored.base = base
+        self._use(base)
         return done() if self.stored.has_metadata else self._claiming(self._safe, done)
 
     def _claiming(self, safe: set[int], done: Callable[[], Any]) -> Any:
@@ -278,8 +330,16 @@ class CreateRun:
         grows = claim > self._claim and self.release.resumes
         if grows:
             self.probe.checkpoint_begin(claim)
+        # A write that adds no row to what a resume finds is none that the workload counts.
+        adds = grows or safe > self._safe
         try:
-            result = done()
+            with self.probe.storage_sync("claim") if adds else nullcontext():
+                result = done()
+        except OSError as error:
+            self._lose_write(error)
+            # It may be there all the same.
+            self._safe = self.stored.placed_rows()
+            raise
         except Exception:
             if grows:
                 self.probe.checkpoint_failed()

@@ -76,8 +76,14 @@ class Listener(Protocol):
     def at_task(self, column: str) -> None:
         """The task that is running now is one of this column."""
 
-    def admitted(self, group: int) -> None:
-        """A row group enters."""
+    def planned(self, first_row: Callable[[int], int]) -> None:
+        """The first row of each row group is known."""
+
+    def admitted(self, group: int, records: list[dict[str, Any]]) -> None:
+        """A row group enters, with the records of its rows."""
+
+    def stopped_early(self) -> None:
+        """The scheduler stops early."""
 
     def dropped(self, record: dict[str, Any]) -> None:
         """A row is dropped, with its record so far."""
@@ -85,7 +91,7 @@ class Listener(Protocol):
     def skipped(self, column: str, record: dict[str, Any]) -> None:
         """A cell is marked as skipped."""
 
-    def saving(self, group: int, records: list[dict[str, Any]]) -> None:
+    def saving(self, records: list[dict[str, Any]]) -> None:
         """A row group is about to be saved, with all its rows, dropped ones too."""
 
     def retired(self, group: int) -> None:
@@ -94,8 +100,8 @@ class Listener(Protocol):
     def storage_step(self, name: str, what: str) -> None:
         """An operation on storage is about to be done."""
 
-    def wrote_rows(self) -> None:
-        """The rows of the group are on storage, out of sight of a resume."""
+    def writing_rows(self, path: Path, done: Callable[[], Any]) -> None:
+        """`done` writes the rows of the group to a file, out of sight of a resume."""
 
     def moving(self, target: Path, done: Callable[[], Any]) -> Any:
         """`done` moves the rows of the group to where a resume finds them."""
@@ -200,7 +206,7 @@ def _observed(base: Any, listener: Listener) -> Any:
         def init_row_group(self, row_group: int, size: int) -> None:
             self._sizes[row_group] = size
             super().init_row_group(row_group, size)
-            listener.admitted(row_group)
+            listener.admitted(row_group, [self.get_row(row_group, row) for row in range(size)])
 
         def drop_row(self, row_group: int, row_index: int) -> None:
             # A call may fail after its group was released.
@@ -210,8 +216,13 @@ def _observed(base: Any, listener: Listener) -> Any:
 
         def checkpoint_row_group(self, row_group: int, *args: Any, **kwargs: Any) -> None:
             rows = range(self._sizes[row_group])
-            listener.saving(row_group, [self.get_row(row_group, row) for row in rows])
-            super().checkpoint_row_group(row_group, *args, **kwargs)
+            listener.saving([self.get_row(row_group, row) for row in rows])
+            try:
+                super().checkpoint_row_group(row_group, *args, **kwargs)
+            except Exception:
+                # It leaves all the same, and nothing more is done for it.
+                self._retire(row_group)
+                raise
             if row_group in self._sizes:
                 # Older releases free it in there.
                 self._retire(row_group)
@@ -274,6 +285,9 @@ def _ordered_scheduler(base: Any, listener: Listener) -> Any:
     class Ordered(base):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
+            first_row = getattr(kwargs.get("row_groups"), "row_group_start_offset", None)
+            if first_row is not None:
+                listener.planned(first_row)
             roots = getattr(self, "_seed_cols", ())
             if isinstance(roots, frozenset):
                 self._seed_cols = tuple(_InOrder(roots, listener.place))
@@ -281,6 +295,12 @@ def _ordered_scheduler(base: Any, listener: Listener) -> Any:
         async def _execute_task_inner(self, task: Any, *args: Any, **kwargs: Any) -> Any:
             listener.at_task(task.column)
             return await super()._execute_task_inner(task, *args, **kwargs)
+
+        def _check_error_rate(self, *, success: bool) -> None:
+            before = self._early_shutdown
+            super()._check_error_rate(success=success)
+            if self._early_shutdown and not before:
+                listener.stopped_early()
 
     return Ordered
 
@@ -310,9 +330,9 @@ def _observe_storage(modules: Modules, listener: Listener, swap: _Swap) -> None:
 
     def write_rows(function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            listener.storage_step("write_parquet", str(args[1]) if len(args) > 1 else "")
-            function(*args, **kwargs)
-            listener.wrote_rows()
+            path = Path(args[1])
+            listener.storage_step("write_parquet", str(path))
+            listener.writing_rows(path, lambda: function(*args, **kwargs))
 
         return call
 

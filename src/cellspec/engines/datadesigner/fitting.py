@@ -1,7 +1,8 @@
-"""Faults and ends of calls, brought to the nodes of another workload.
+"""Parts of a workload, brought to another one that DataDesigner can be asked for.
 
 A workload that is fitted to DataDesigner may have other scopes of barriers, and fewer rows. A fault
-or an end that names one is brought to a node that is there.
+or an end that names one is brought to a node that is there. Its rows come in row groups of a size,
+the *buffer size*.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ from dataclasses import replace
 
 from cellspec.conformance.run.workload import End, Fault, Workload
 
-__all__ = ["fitted_ends", "fitted_faults", "node_counts"]
+__all__ = ["buffer_rows", "fitted_ends", "fitted_faults", "node_counts"]
+
+
+def buffer_rows(work: Workload) -> int:
+    """Rows of a row group: the workload's, or else a size that its seed draws.
+
+    DataDesigner always works in row groups, and a workload without any has no say in their size:
+    one group of all rows, or two to four.
+    """
+    own = work.limits.group_rows or work.batch_size
+    return own or -(-work.rows_of(0) // (1 + work.seed // 2 % 4))
 
 
 def node_counts(work: Workload) -> dict[str, int]:

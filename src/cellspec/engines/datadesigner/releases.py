@@ -31,7 +31,7 @@ from typing import Any, Final
 
 from cellspec.errors import SpecError, how_to_install
 
-__all__ = ["CAPABILITIES", "FEATURES", "KEYWORDS", "PLACES", "Release", "load"]
+__all__ = ["CAPABILITIES", "FEATURES", "KEYWORDS", "PLACES", "UNCLAIMED", "Release", "load"]
 
 _BUILDERS = "data_designer.engine.dataset_builders"
 _GENERATORS = "data_designer.engine.column_generators.generators.base"
@@ -101,9 +101,26 @@ CAPABILITIES: Final[Mapping[str, str]] = {
     "skips": "skips",
     "early_stop": "",
     "work_conserving": "",
+    "storage_faults": "",
     "counted_work": "",
 }
 """The capabilities of the adapter, each with the feature that it needs; "" for none."""
+
+_KEEPS_NOTHING: Final = "the scheduler keeps nothing for a next process; `create` resumes"
+
+UNCLAIMED: Final[Mapping[str, str]] = {
+    "streaming": "a task makes one cell, or a column of a row group",
+    "resume": _KEEPS_NOTHING,
+    "targets": _KEEPS_NOTHING,
+    "config": _KEEPS_NOTHING,
+    "storage_steps": _KEEPS_NOTHING,
+    "torn_writes": _KEEPS_NOTHING,
+    "timeouts": "a time limit belongs to a model's client, and the mocks call no model",
+    "interrupts": "whoever cancels the scheduler gets no answer that says what was finished",
+    "filters": "a generator has no answer that rejects its row",
+    "skips": "this release has no skip conditions",
+}
+"""Why the adapter leaves out a capability."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +147,11 @@ class Release:
         return frozenset(
             name for name, needs in CAPABILITIES.items() if not needs or needs in self.features
         )
+
+    @property
+    def unclaimed(self) -> dict[str, str]:
+        """The capabilities that the adapter leaves out with this release, with the reasons."""
+        return {name: why for name, why in UNCLAIMED.items() if name not in self.capabilities}
 
     def keywords(self, **arguments: Any) -> dict[str, Any]:
         """Arguments for the scheduler, under the names that this release has for them.

@@ -29,7 +29,8 @@ that an early stop leaves undone; these are not reported. A skipped cell is repo
 marked, and one of a barrier when the barrier is over.
 
 **Storage.** The buffer gives a table to storage when a row group is complete. Here that writes a
-file of JSON lines for each group: a line for each row, and one with the dropped rows.
+file of JSON lines for each group: a line for each row, and one with the dropped rows. A write may
+fail, as on a full disk.
 
 **The same order each time.** The first releases keep tasks and columns in sets. Where an order
 comes out of one, it is replaced by the columns' own order, which is one that could have come out.
@@ -42,7 +43,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.probe import Probe
@@ -63,28 +64,29 @@ class SchedulerBackend:
         name: its name in reports.
         version: DataDesigner's version.
         capabilities: the capabilities of this release.
-        unasked: situations that a workload cannot ask of it: its barriers run on one row group,
-            a model's client alone knows how long a rate limit lasts, and its ordered columns are
-            without inputs.
+        unasked: situations that a workload cannot ask of it, with the reasons.
+        unclaimed: the capabilities that it has not, with the reasons.
 
     Raises:
         SpecError: DataDesigner is not installed.
     """
 
     name = "datadesigner-scheduler"
-    unasked = frozenset(
-        {
-            Sometimes.SCOPE_OVER_GROUPS,
-            Sometimes.BACKOFF_ENDED,
-            Sometimes.ORDER_HELD,
-            Sometimes.ORDER_INVERTED,
-        }
-    )
+    unasked: Mapping[Sometimes, str] = {
+        Sometimes.SCOPE_OVER_GROUPS: "a full column always reads one row group",
+        Sometimes.BACKOFF_ENDED: "a model's client keeps backoffs, and the mocks call no model",
+        Sometimes.ORDER_HELD: "its order-dependent generators need no other column",
+        Sometimes.ORDER_INVERTED: "its order-dependent generators need no other column",
+        Sometimes.CLAIM_FAILED: "the scheduler makes no claims; `create` does",
+        Sometimes.LANDED: "the scheduler makes no claims; `create` does",
+        Sometimes.SLOW_WRITE: "it writes on its event loop, and nothing else runs meanwhile",
+    }
 
     def __init__(self) -> None:
         self.release = load()
         self.version = self.release.version
         self.capabilities = self.release.capabilities
+        self.unclaimed = self.release.unclaimed
 
     def fit(self, work: Workload) -> Workload | None:
         """The nearest workload that the scheduler can be asked for."""

@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cellspec.conformance.run.workload import Workload
-from cellspec.engines.datadesigner.fitting import fitted_ends, fitted_faults, node_counts
+from cellspec.engines.datadesigner.fitting import (
+    buffer_rows,
+    fitted_ends,
+    fitted_faults,
+    node_counts,
+)
 from cellspec.engines.datadesigner.mocks import LOCAL
 from cellspec.engines.datadesigner.releases import Release
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.machine.limits import FailurePolicy, Limits
 
-__all__ = ["fitted", "group_rows"]
+__all__ = ["fitted"]
 
 _T = ExecutionTraits
-
-
-def group_rows(work: Workload) -> int:
-    """Rows of a row group."""
-    return work.limits.group_rows or work.batch_size or work.rows
 
 
 def fitted(work: Workload, release: Release) -> Workload:
     """The nearest workload that the scheduler of a release can be asked for."""
     rows = work.rows_of(0)
-    base = work.replace(rows=rows, faults=(), ends=(), skips=(), crashes=(), targets=(), keep=False)
+    base = work.replace(
+        rows=rows,
+        faults=(),
+        ends=(),
+        skips=(),
+        crashes=(),
+        targets=(),
+        keep=False,
+        storage_s=0.0,
+        storage_faults=tuple(
+            replace(one, lands=False) for one in work.storage_faults if one.write == "data"
+        ),
+    )
     columns = tuple(_fitted_column(item, work, release) for item in work.columns)
     barriers = any((_T.BARRIER | _T.BATCH_BARRIER) & item.traits for item in columns)
     new = base.replace(
         columns=columns,
-        batch_size=group_rows(base),
+        batch_size=buffer_rows(base),
         barrier_scope="batch" if barriers else "declared",
         limits=_fitted_limits(work, columns, release),
         failures=FailurePolicy(

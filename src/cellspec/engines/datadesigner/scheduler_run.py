@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from cellspec.conformance.run.probe import Probe
+from cellspec.engines.datadesigner.fitting import buffer_rows
 from cellspec.engines.datadesigner.mocks import LOCAL, ROW, Calls, generators_of, mark_of
 from cellspec.engines.datadesigner.releases import Release
-from cellspec.engines.datadesigner.scheduler_fit import group_rows
 from cellspec.engines.datadesigner.scheduler_seams import group_here, observed
 from cellspec.engines.datadesigner.scheduler_storage import GroupStorage, write_group
 from cellspec.faults import GeneratorError
@@ -34,7 +35,7 @@ class SchedulerRun:
     def __init__(self, probe: Probe, release: Release) -> None:
         self.probe = probe
         self.release = release
-        self.size = group_rows(probe.work)
+        self.size = buffer_rows(probe.work)
         self.grouped = probe.work.limits.group_rows is not None
         self._blamed: dict[int, str] = {}
         self._last_failed = ""
@@ -56,7 +57,7 @@ class SchedulerRun:
         ]
         self.tracker = classes.tracker.with_graph(self.graph, groups)
         self.tracker.place = {name: place for place, name in enumerate(self.graph.columns)}
-        self.buffer = classes.buffer(GroupStorage(probe.folder))
+        self.buffer = classes.buffer(GroupStorage(probe.folder, self._writing))
         self.buffer.reports_to = self
         limits, policy = work.limits, work.failures
         workers = limits.resources.get(LOCAL, limits.workers or _MANY)
@@ -147,6 +148,21 @@ class SchedulerRun:
         return stopped
 
     # Reports of the buffer
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One write of a row group, which fails where the workload says so."""
+        try:
+            with self.probe.storage_sync("data"):
+                yield
+        except OSError:
+            self.probe.checkpoint_failed()
+            raise
+
+    def not_saved(self, group: int) -> None:
+        """A row group could not be written; it leaves all the same."""
+        if self.grouped:
+            self.probe.retire(group)
 
     def entered(self, group: int, records: list[dict[str, Any]]) -> None:
         """A row group enters: its rows get their numbers, and their marks."""

@@ -42,6 +42,9 @@ class Listener(Protocol):
     def dropped(self, group: int, index: int) -> None:
         """A row is dropped, or was not done in time."""
 
+    def not_saved(self, group: int) -> None:
+        """A row group could not be written; it leaves all the same."""
+
     def left(self, group: int, saved: Iterable[int]) -> None:
         """A row group has left, and these rows of it are stored."""
 
@@ -153,6 +156,9 @@ def _buffer_class(base: Any) -> Any:
             self._saving = row_group
             try:
                 super().checkpoint_row_group(row_group, *args, **kwargs)
+            except Exception:
+                self.reports_to.not_saved(row_group)
+                raise
             finally:
                 self._saving = None
             self.reports_to.left(row_group, self._artifact_storage.saved.get(row_group, []))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,21 @@ __all__ = ["GroupStorage", "read_table", "write_group"]
 class GroupStorage:
     """The storage of the buffer.
 
+    Args:
+        folder: where the files are.
+        write: surrounds the writing of a row group; it may raise `OSError`.
+
     Attributes:
         saved: the rows of each row group that is stored.
     """
 
     dataset_name = "dataset"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, write: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         self._folder = folder
+        self._write = write
         self._partial: dict[int, list[dict[str, Any]]] = {}
         self.saved: dict[int, list[int]] = {}
 
@@ -34,6 +42,10 @@ class GroupStorage:
         batch_stage: Any,  # noqa: ARG002 - there is one stage here
     ) -> Path:
         """Take the table of a row group."""
+        with self._write():
+            return self._take(batch_number, dataframe)
+
+    def _take(self, batch_number: int, dataframe: Any) -> Path:
         frame = dataframe.astype(object).where(dataframe.notna(), None)
         self._partial[batch_number] = [
             {
