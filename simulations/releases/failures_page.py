@@ -1,9 +1,10 @@
 """All failures of a release matrix in one HTML page, event by event.
 
-The page is one file. It begins with a table of the failures. Each failure has a
-section with its clause, the explanation, the workload, and the trace as data; one viewer, that of
-the suite's report, draws the trace of the section that the address names (``#failure=NAME``). The
-page shows the failures that the Markdown page describes at length.
+The page is one file. It begins with the root causes and the matrix
+(`simulations.releases.causes_page`), and a table of the failures. Each failure has a section with
+its clause, the explanation, the workload, and the trace as data; one viewer, that of the suite's
+report, draws the trace of the section that the address names (``#failure=NAME``). The page shows
+the failures that the Markdown page describes at length.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from cellspec.conformance.report.markup import Markup, document, join, json_bloc
 from cellspec.conformance.report.workload_table import workload_section
 from cellspec.errors import SpecError
 from simulations.releases.cases import explanation_of
+from simulations.releases.causes_page import broken_now_section, matrix_section, mended_section
+from simulations.releases.explained import explain
 from simulations.releases.findings import Defect, Findings
 from simulations.releases.markdown_defects import replay_command
 from simulations.releases.markdown_text import places
@@ -30,6 +33,7 @@ __all__ = ["failures_page"]
 def failures_page(found: Findings) -> str:
     """The page: equal findings give equal bytes."""
     shown = [one for one in found.defects if one.repeated and not one.after]
+    told = explain(found)
     engine = found.engine.engine
     about = (
         f"{len(shown)} smallest workloads that break a clause, of {len(found.engine.releases)} "
@@ -43,7 +47,14 @@ def failures_page(found: Findings) -> str:
             tag("p", about),
             tag("p", "The matrix and all that was measured: ", join(links, ", "), class_="about"),
         ),
-        tag("main", _contents(shown), *(_section(each) for each in shown)),
+        tag(
+            "main",
+            broken_now_section(found, told),
+            matrix_section(found),
+            mended_section(found, told),
+            _contents(shown),
+            *(_section(each) for each in shown),
+        ),
     )
     script = Path(__file__).with_name("failures.js").read_text(encoding="utf-8")
     return document(f"{engine}: failures", body, scripts=SCRIPTS, prelude=script)

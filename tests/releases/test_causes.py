@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from simulations.releases.causes import (
 )
 from simulations.releases.explained import cause_troubles, explain
 from simulations.releases.findings import Findings, Mended, PlaceCheck
-from simulations.releases.gather import Known
+from simulations.releases.gather import Known, gather
 from simulations.releases.mended_runs import Mends
+from simulations.releases.outcome import Outcome
 from simulations.releases.page import pages
-from tests.releases.toy import PUBLISHED, engine, found_in
+from tests.releases.toy import PUBLISHED, engine, found_in, outcome
 
 FILE = """
 [[causes]]
@@ -218,6 +220,42 @@ def test_the_page_begins_with_the_causes_of_the_newest_release(tmp_path: Path) -
     assert "- `toy/loop.py`, line 5 (line 2 when it was read): `while True:`" in page
     assert "- Mended in a copy of 3.0: sched_12_x.py shows nothing any more." in page
     assert "*Cause:* [The run stands still](#stands-still)." in page
+
+
+def test_the_page_of_failures_has_the_same_order_and_tells_what_a_sign_rests_on(
+    tmp_path: Path,
+) -> None:
+    html = pages(found_in(tmp_path, SAME, Known(causes_of(tmp_path)), v3_0="shows"))["toy.html"]
+    heads = re.findall("<h2>(.*?)</h2>", html)
+    assert heads[:4] == [
+        "Broken in 3.0, the newest release",
+        "Clauses and releases",
+        "Mended before 3.0",
+        "Failures",
+    ]
+    first = html.partition("Clauses and releases")[0]
+    assert "<strong>hang</strong></td><td>The run stands still (SCHED-12)" in first
+    assert "<code>loop.py:2</code></td><td>it ends</td><td>it waits</td>" in first
+    assert 'href="scripts/sched_12_x.py"' in first
+    assert re.search(r'href="#failure=toy_SCHED-12_\w+"', first)
+    assert '<span title="outer: sched_12_x.py">S</span>' in html
+    assert '<span title="inner: ; 1 seed">✗</span>' in html
+
+
+def test_a_pass_says_how_many_workloads_it_rests_on_and_no_verdict_says_why(
+    tmp_path: Path,
+) -> None:
+    listed = engine(tmp_path)
+    passed = outcome(None)
+    assert passed.found is not None
+    passed.found["clauses"]["SCHED-12"] |= {"exercised": 12, "examples": 40}
+    passed.seeds = [0, 1, 2]
+    outcomes = {("1.0", "inner"): passed, ("2.0", "inner"): Outcome("died", "exit code 9")}
+    page = pages(gather(listed, "toy", "0", outcomes, [], {}, [], {}))["toy.md"]
+    assert "| clause | 1.0, 3 seeds | 2.0, 0 seeds | 3.0, 0 seeds |" in page
+    assert "| SCHED-12 | 12 of 40, – | –, – | –, – |" in page
+    assert "- `·` because died: exit code 9: SCHED-12 on 2.0." in page
+    assert "- `·` because not run: SCHED-12 on 1.0 to 3.0." in page
 
 
 def test_what_the_causes_say_and_the_results_do_not_is_a_trouble(tmp_path: Path) -> None:
