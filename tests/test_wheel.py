@@ -51,6 +51,7 @@ USES = {
     "shrink": (["broken.jsonl", "--out", "small.jsonl"], 0),
     "schema": ([], 0),
     "backends": ([], 0),
+    "new-backend": (["mine", "--out", "new"], 0),
     "examples": (["text_to_sql"], 0),
     # scipy is an extra too.
     "calibrate": (["run.jsonl"], 2),
@@ -61,8 +62,9 @@ USES = {
     # pytest is an extra; see `test_what_needs_an_extra_names_it`.
     "conformance": (["reference"], 2),
 }
-# What is left out of the values that an option may have: it takes more than a few seconds.
-TOO_LONG = {("explore", "--bounds")}
+# What is left out of the values that an option may have: it takes more than a few seconds, or it
+# writes files that may not be there yet.
+LEFT_OUT = {("explore", "--bounds"), ("new-backend", "--kind")}
 # What an option is given with, where that is not what `USES` has: it is about several runs.
 GIVEN_WITH = {("run", "--backend"): ["{scenario}", "--replications", "2"]}
 
@@ -165,7 +167,7 @@ def choices(name: str) -> Iterator[tuple[str, str]]:
         for value in action.choices or ():
             # An argument without an option has the name that the help gives it.
             option = next(iter(action.option_strings), action.dest)
-            if (name, option) not in TOO_LONG:
+            if (name, option) not in LEFT_OUT:
                 yield option, str(value)
 
 

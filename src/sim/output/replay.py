@@ -58,7 +58,7 @@ def script_text(done: Replayed) -> str:
     name = next(
         node.name for node in ast.parse(done.test).body if isinstance(node, ast.FunctionDef)
     )
-    return f'{done.test.rstrip()}\n\n\nif __name__ == "__main__":\n    {name}()\n'
+    return f"{done.test.rstrip()}\n\n\n{name}()\n"
 
 
 def replay_line(case: str, backend: str = "") -> str:

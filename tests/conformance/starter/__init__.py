@@ -1,0 +1,1 @@
+"""The files with which somebody begins to test an engine."""
