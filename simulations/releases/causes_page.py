@@ -42,16 +42,23 @@ def _row(found: Findings, one: Told) -> list[Child]:
         )
         for each in cause.places
     ]
+    shown = [each for each in one.defects if found.newest in each.breaks_on]
     return [
         tag("strong", cause.harm),
-        f"{cause.title} ({', '.join(cause.clauses)})",
+        join((_worded(cause.title), f" ({', '.join(cause.clauses)})")),
         "yes" if cause.public else "–",
         cause.since,
         join(where, " "),
-        cause.expected,
-        cause.actual,
-        join((*_scripts(one), *_failures(one.defects)), ", "),
+        _worded(cause.expected),
+        _worded(cause.actual),
+        join((*_scripts(one), *_failures(shown)), ", "),
     ]
+
+
+def _worded(line: str) -> Markup:
+    """A line of Markdown, in which only `code` is marked."""
+    pieces = line.split("`")
+    return join(tag("code", each) if at % 2 else each for at, each in enumerate(pieces))
 
 
 def _scripts(one: Told) -> Iterator[Markup]:
@@ -75,7 +82,7 @@ def _unexplained(told: Explanation) -> Iterator[Markup]:
     yield tag(
         "ul",
         *(
-            tag("li", tag("a", one.file, href=f"scripts/{one.file}"), f": {one.defect}")
+            tag("li", tag("a", one.file, href=f"scripts/{one.file}"), ": ", _worded(one.defect))
             for one in told.scripts
         ),
         *(
@@ -93,7 +100,9 @@ def _questions(told: Explanation) -> Iterator[Markup]:
     asked = [one.entry for one in told.questions if not isinstance(one.entry, Cause)]
     if asked:
         yield tag("h3", "Questions")
-        yield tag("ul", *(tag("li", tag("strong", one.title), " ", one.text) for one in asked))
+        yield tag(
+            "ul", *(tag("li", tag("strong", one.title), " ", _worded(one.text)) for one in asked)
+        )
 
 
 def matrix_section(found: Findings) -> Markup:
@@ -140,7 +149,7 @@ def mended_section(found: Findings, told: Explanation) -> Markup | None:
         has = releases_with(found, one.entry)
         versions = has[0] if len(has) == 1 else f"{has[0]} to {has[-1]}"
         shown = join((*_scripts(one), *_failures(one.defects)), ", ")
-        rows.append([one.entry.harm, one.entry.title, versions, shown])
+        rows.append([one.entry.harm, _worded(one.entry.title), versions, shown])
     return tag(
         "section",
         tag("h2", title),

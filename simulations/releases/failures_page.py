@@ -36,8 +36,8 @@ def failures_page(found: Findings) -> str:
     told = explain(found)
     engine = found.engine.engine
     about = (
-        f"{len(shown)} smallest workloads that break a clause, of {len(found.engine.releases)} "
-        "releases. Choose one to see its run event by event."
+        f"The root causes, and under them the {len(shown)} smallest workloads that break a clause, "
+        f"of {len(found.engine.releases)} releases. Choose one to see its run event by event."
     )
     links = (tag("a", name, href=name) for name in (f"{found.name}.md", f"{found.name}.json"))
     body = (

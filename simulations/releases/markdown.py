@@ -113,20 +113,27 @@ def _unasked(found: Findings) -> Iterator[str]:
 
 
 def _unasked_of(name: str, said: Mapping[str, Any]) -> Iterator[str]:
-    situations = dict.fromkeys(
-        what for each in (said.get("profiles") or {}).values() for what in each.get("unasked", ())
-    )
-    reasons: dict[str, list[str]] = {}
+    """A line for each capability that an entry point has not, and for each situation."""
+    reasons = said.get("unclaimed") or {}
+    able = set(said["capabilities"])
+    lacks: dict[str, list[str]] = {}
     for number, entry in said["clauses"].items():
-        if entry["verdict"] == Verdict.NOT_CLAIMED.value:
-            reasons.setdefault(entry["reason"], []).append(number)
-    for reason, numbers in reasons.items():
-        yield from wrapped(f"- {name}: {', '.join(numbers)}: {reason}.", indent="  ")
-    if situations:
-        yield from wrapped(
-            f"- {name}: no workload that it can be asked for leads to: {'; '.join(situations)}.",
-            indent="  ",
-        )
+        clause = clauses().get(number)
+        if clause is not None and entry["verdict"] == Verdict.NOT_CLAIMED.value:
+            for capability in sorted(({clause.profile} | clause.needs) - able):
+                lacks.setdefault(capability, []).append(number)
+    for capability, numbers in lacks.items():
+        why = f": {reasons[capability]}" if capability in reasons else ""
+        yield from wrapped(f"- {name}: *{capability}* ({', '.join(numbers)}){why}.", indent="  ")
+    of_reason: dict[str, list[str]] = {}
+    for each in (said.get("profiles") or {}).values():
+        for what in each.get("unasked", ()):
+            situations = of_reason.setdefault((said.get("unasked") or {}).get(what, ""), [])
+            if what not in situations:
+                situations.append(what)
+    for why, situations in of_reason.items():
+        because = f", because {why}" if why else ""
+        yield from wrapped(f"- {name}: that {'; or that '.join(situations)}{because}.", indent="  ")
 
 
 def _releases(found: Findings) -> Iterator[str]:

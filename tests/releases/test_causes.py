@@ -23,6 +23,7 @@ from simulations.releases.gather import Known, gather
 from simulations.releases.mended_runs import Mends
 from simulations.releases.outcome import Outcome
 from simulations.releases.page import pages
+from simulations.releases.published import findings_json, read_findings
 from tests.releases.toy import PUBLISHED, engine, found_in, outcome
 
 FILE = """
@@ -256,6 +257,36 @@ def test_a_pass_says_how_many_workloads_it_rests_on_and_no_verdict_says_why(
     assert "| SCHED-12 | 12 of 40, – | –, – | –, – |" in page
     assert "- `·` because died: exit code 9: SCHED-12 on 2.0." in page
     assert "- `·` because not run: SCHED-12 on 1.0 to 3.0." in page
+
+
+def test_what_an_entry_point_cannot_be_asked_for_is_told_last_with_its_reason(
+    tmp_path: Path,
+) -> None:
+    made = outcome(None)
+    assert made.found is not None
+    lacks = {"verdict": "not claimed", "reason": "", "examples": 0, "failure": None}
+    made.found["clauses"] |= {"FILTER-01": lacks, "STOP-01": lacks}
+    made.found["capabilities"] = ["core", "drops"]
+    made.found["unclaimed"] = {"filters": "no answer rejects a row"}
+    made.found["unasked"] = {"a row waited": "rows never wait"}
+    made.found["profiles"] = {"core": {"unasked": ["a row waited", "a run stopped"]}}
+    found = gather(engine(tmp_path), "toy", "0", {("3.0", "inner"): made}, [], {}, [], {})
+    again = read_findings_of(found, tmp_path)
+    for each in (found, again):
+        page = pages(each)["toy.md"]
+        told = page.partition("## What an entry point of 3.0 cannot be asked for\n")[2]
+        assert told.splitlines()[3:] == [
+            "- inner: *filters* (FILTER-01): no answer rejects a row.",
+            "- inner: *early_stop* (STOP-01).",
+            "- inner: that a row waited, because rows never wait.",
+            "- inner: that a run stopped.",
+        ]
+
+
+def read_findings_of(found: Findings, folder: Path) -> Findings:
+    """The findings as they are read back from their published file."""
+    (folder / "toy.json").write_text(findings_json(found))
+    return read_findings(folder / "toy.json", found.engine, found.scripts, found.causes)
 
 
 def test_what_the_causes_say_and_the_results_do_not_is_a_trouble(tmp_path: Path) -> None:
