@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from cellspec.files import write_files
 from simulations.releases.causes import Cause, mended_text
 from simulations.releases.environments import Workspace, key_of
@@ -97,7 +98,11 @@ def try_mends(
             continue
         for entry_point in workspace.engine.entry_points:
             known = kept["cases"].setdefault(entry_point.name, {})
-            left = [one for one in breaks.get(entry_point.name, ()) if one not in known]
+            left = [
+                name
+                for name in breaks.get(entry_point.name, ())
+                if name not in known and _may_mend(cause, cases[name])
+            ]
             if not left:
                 continue
             workspace.notify(f"{release.version} {entry_point.name}: {len(left)} cases, {cause.id}")
@@ -134,6 +139,12 @@ def kept_mends(
                     if said[name] in ("nothing", "refused") and cause.id not in blamed:
                         blamed.append(cause.id)
     return Mends(scripts, {name: tuple(each) for name, each in blames.items()})
+
+
+def _may_mend(cause: Cause, case: str) -> bool:
+    """False for a case about cost, which takes long to replay, and a cause about something else."""
+    about_cost = json.loads(case)["clause"] in COST_CLAUSES
+    return not about_cost or any(number in COST_CLAUSES for number in cause.clauses)
 
 
 def _keep(place: Path, kept: Json) -> None:

@@ -265,7 +265,7 @@ def test_what_an_entry_point_cannot_be_asked_for_is_told_last_with_its_reason(
     made = outcome(None)
     assert made.found is not None
     lacks = {"verdict": "not claimed", "reason": "", "examples": 0, "failure": None}
-    made.found["clauses"] |= {"FILTER-01": lacks, "STOP-01": lacks}
+    made.found["clauses"] |= {"FAIL-09": lacks, "STOP-01": lacks}
     made.found["capabilities"] = ["core", "drops"]
     made.found["unclaimed"] = {"filters": "no answer rejects a row"}
     made.found["unasked"] = {"a row waited": "rows never wait"}
@@ -276,7 +276,7 @@ def test_what_an_entry_point_cannot_be_asked_for_is_told_last_with_its_reason(
         page = pages(each)["toy.md"]
         told = page.partition("## What an entry point of 3.0 cannot be asked for\n")[2]
         assert told.splitlines()[3:] == [
-            "- inner: *filters* (FILTER-01): no answer rejects a row.",
+            "- inner: *filters* (FAIL-09): no answer rejects a row.",
             "- inner: *early_stop* (STOP-01).",
             "- inner: that a row waited, because rows never wait.",
             "- inner: that a run stopped.",
