@@ -158,7 +158,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_at_least(1),
         default=plan.max_examples,
         metavar="N",
-        help=f"workloads of each profile ({plan.max_examples})",
+        help=f"workloads of each profile ({plan.max_examples}); "
+        f"for releases before the newest {plan.newest} at most {plan.older}",
     )
     parser.add_argument(
         "--seed", type=_at_least(0), default=plan.seed, metavar="N", help="the first of the draws"

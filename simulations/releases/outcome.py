@@ -18,7 +18,8 @@ class Plan:
     """How the suite is run.
 
     Attributes:
-        max_examples: workloads of each profile.
+        max_examples: workloads of each profile for the newest releases.
+        older: workloads of each profile for older releases, at most.
         seed: the first seed of their draws.
         seeds: how many seeds the newest releases get, one after the other; older ones get one.
         newest: how many releases count as newest.
@@ -30,6 +31,7 @@ class Plan:
     """
 
     max_examples: int = MAX_EXAMPLES
+    older: int = 100
     seed: int = 0
     seeds: int = 3
     newest: int = 2
@@ -40,8 +42,16 @@ class Plan:
 
     def seeds_of(self, engine: Engine, release: Release) -> list[int]:
         """The seeds that a release of a list is judged with."""
-        newest = release in engine.releases[-self.newest :]
-        return list(range(self.seed, self.seed + (self.seeds if newest else 1)))
+        seeds = self.seeds if self._is_new(engine, release) else 1
+        return list(range(self.seed, self.seed + seeds))
+
+    def examples_of(self, engine: Engine, release: Release) -> int:
+        """The workloads of each profile and seed that a release of a list is judged with."""
+        most = self.max_examples
+        return most if self._is_new(engine, release) else min(most, self.older)
+
+    def _is_new(self, engine: Engine, release: Release) -> bool:
+        return release in engine.releases[-self.newest :]
 
 
 @dataclass(slots=True)

@@ -25,12 +25,13 @@ def run_suite(
 ) -> Outcome:
     """Run one seed of the suite through one entry point of one release, unless it is kept."""
     place = _place(workspace, release, entry_point, seed)
+    examples = plan.examples_of(workspace.engine, release)
     key = key_of(
         workspace.environment_key(release),
         workspace.engine.variables,
         entry_point.backend,
         workspace.digest,
-        plan.max_examples,
+        examples,
         seed,
     )
     kept = _kept(place)
@@ -44,7 +45,7 @@ def run_suite(
         second = _run(workspace, release, entry_point, plan, seed, place / "second", hash_seed="1")
         outcome.twice = _difference(outcome, second)
     outcome.key, outcome.suite, outcome.rules = key, workspace.digest, workspace.rules
-    outcome.max_examples, outcome.seeds = plan.max_examples, [seed]
+    outcome.max_examples, outcome.seeds = examples, [seed]
     outcome.seconds = round(time.monotonic() - began, 1)
     outcome.cpu_seconds = round(cpu_seconds() - spent, 1)
     _keep(place, outcome)
@@ -112,7 +113,7 @@ def _run(
         *("-m", "pytest", "-q", "-c", "pytest.ini", "-p", "no:cacheprovider"),
         *("--tb=no", "--pyargs", "cellspec.conformance", "--keep-going"),
         f"--engine-backend={entry_point.backend}",
-        f"--max-examples={plan.max_examples}",
+        f"--max-examples={plan.examples_of(workspace.engine, release)}",
         f"--seed={seed}",
         "--conformance-report=report",
         "--conformance-json=results.json",

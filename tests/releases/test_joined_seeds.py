@@ -79,7 +79,10 @@ def test_the_failures_of_all_seeds_are_cases(tmp_path: Any) -> None:
     assert all(one.places == (("1.0", "inner"),) for one in cases)
 
 
-def test_the_newest_two_releases_get_all_seeds_and_older_ones_the_first(tmp_path: Any) -> None:
+def test_the_newest_two_releases_get_all_seeds_and_workloads(tmp_path: Any) -> None:
     listed = engine(tmp_path)
     plan = Plan(seed=7, seeds=3)
     assert [plan.seeds_of(listed, one) for one in listed.releases] == [[7], [7, 8, 9], [7, 8, 9]]
+    plan = Plan(max_examples=250, older=100)
+    assert [plan.examples_of(listed, one) for one in listed.releases] == [100, 250, 250]
+    assert Plan(max_examples=40).examples_of(listed, listed.releases[0]) == 40
