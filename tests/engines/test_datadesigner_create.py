@@ -363,6 +363,17 @@ def test_a_dataset_that_stopped_early_cannot_be_completed(resuming: CreateBacken
     assert 3 not in result.tables[-1].rows
 
 
+def test_a_run_that_may_stop_keeps_its_faults_within_fewer_rows(backend: CreateBackend) -> None:
+    work = STOPPING.replace(
+        rows=9, targets=(2, 5, 9), faults=(Fault("a", 8, failure="permanent"),), crashes=(3,)
+    )
+    fitted = backend.fit(work)
+    assert fitted is not None
+    assert (fitted.targets, fitted.crashes) == ((2, 6), ())
+    assert [fault.position for fault in fitted.faults] == [2]
+    assert backend.fit(fitted) == fitted
+
+
 def test_what_is_retried_goes_on_after_an_early_stop(backend: CreateBackend) -> None:
     """Defect of 0.9.7: a salvage round looks only at its end whether the run is to stop."""
     faults = (Fault("a", 0), Fault("a", 1), Fault("a", 0, 2, "permanent"))

@@ -51,18 +51,18 @@ def fitted(work: Workload, release: CreateRelease) -> Workload | None:
     if "max_concurrent_row_groups" not in release.options:
         grouped, groups = True, FIXED_GROUPS
     window = work.failures.stop_window if release.stops else None
-    if window:
-        work = _with_one_group(work)
-        size, grouped, groups = work.rows_of(0), False, None
-    targets = _targets(work, size if barriers or grouped or window else 1)
     plain = work.replace(faults=(), ends=(), skips=(), storage_faults=())
+    if window:
+        plain = _with_one_group(plain)
+        size, grouped, groups = work.rows_of(0), False, None
+    targets = _targets(plain, size if barriers or grouped or window else 1, loses=bool(work.faults))
     new = plain.replace(
         rows=targets[0] if targets else work.rows_of(0),
         targets=targets,
         batch_size=size,
         barrier_scope="batch" if barriers else work.barrier_scope,
         limits=Limits(
-            workers=work.limits.workers if "max_in_flight_tasks" in release.options else None,
+            workers=plain.limits.workers if "max_in_flight_tasks" in release.options else None,
             group_rows=size if grouped else None,
             groups=groups,
         ),
@@ -75,11 +75,12 @@ def fitted(work: Workload, release: CreateRelease) -> Workload | None:
         storage_s=0.0,
     )
     counts = node_counts(new)
+    rows = max(map(new.rows_of, range(new.incarnations)))
     # A cell that is skipped is a task that ended well in the window of early shutdown.
     return new.replace(
         faults=fitted_faults(work.faults, counts),
         ends=fitted_ends(work.ends, counts),
-        skips=() if window else work.skips,
+        skips=() if window else tuple(pair for pair in work.skips if pair[1] < rows),
         storage_faults=tuple(
             # A file that is renamed, or written aside, is there or is not.
             replace(fault, lands=False)
@@ -104,7 +105,7 @@ def _with_one_group(work: Workload) -> Workload:
     )
 
 
-def _targets(work: Workload, step: int) -> tuple[int, ...]:
+def _targets(work: Workload, step: int, *, loses: bool) -> tuple[int, ...]:
     """Rows of each run: a dataset can be extended, by whole row groups if they matter.
 
     DataDesigner always refuses fewer rows, and that is right only if more are kept. So a workload
@@ -113,7 +114,7 @@ def _targets(work: Workload, step: int) -> tuple[int, ...]:
     targets: list[int] = []
     for incarnation, wanted in enumerate(work.targets):
         rows = -(-wanted // step) * step
-        if targets and rows < targets[-1] and (work.crash_step(incarnation - 1) or work.faults):
+        if targets and rows < targets[-1] and (work.crash_step(incarnation - 1) or loses):
             rows = targets[-1]
         targets.append(rows)
     return tuple(targets)
