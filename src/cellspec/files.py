@@ -181,13 +181,17 @@ def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
             left.unlink(missing_ok=True)
 
 
-def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+def write_files(
+    folder: Path, contents: Mapping[str, str | bytes], *, instead_of: Iterable[str] = ()
+) -> None:
     """Write files into a folder, which is made if it is not there; each whole or not at all.
 
     Args:
         folder: where they go. Files of the same name are replaced, others are left alone.
         contents: name to bytes, or to text, which is written as UTF-8 with the newlines that it
             has; a name may lead into a folder below.
+        instead_of: names of files that are removed, as soon as the new ones are on the disk and
+            before they take their names.
 
     Raises:
         SpecError: storage refused, or a name is taken by something other than a file; one line
@@ -209,6 +213,8 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> None:
                 file.write(content.encode("utf-8") if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
+        for name in instead_of:
+            (folder / name).unlink(missing_ok=True)
         for target, temporary in written.items():
             temporary.replace(target)
     except OSError as error:

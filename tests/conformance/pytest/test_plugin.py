@@ -589,12 +589,21 @@ def test_a_seed_gives_the_same_results_in_every_process(suite: pytest.Pytester) 
     assert found[0] == found[1]
 
 
-def test_a_folder_of_reports_keeps_one_result_of_each_backend(suite: pytest.Pytester) -> None:
-    for name in ("Backend", "Forgetful", "Backend"):
-        judge(suite, name, "--max-examples=20", "--conformance-report=out")
+def test_a_folder_of_reports_holds_one_run(suite: pytest.Pytester) -> None:
+    for name in ("Swapping", "Forgetful"):
+        judge(suite, name, "--max-examples=8", "--profile=core", "--conformance-report=out")
     found = json.loads(Path("out/results.json").read_text())
-    assert [backend["name"] for backend in found["backends"]] == ["columns", "forgetful"]
-    assert Path("out/cases/engine-Forgetful-BARR-06.json").exists()
+    assert [backend["name"] for backend in found["backends"]] == ["forgetful"]
+    names = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*.*"))
+    assert names == [
+        "cases/engine-Forgetful-BARR-06.json",
+        "failure-forgetful-BARR-06.html",
+        "index.html",
+        "results.json",
+    ]
+    Path("out/results.json").write_text("{}")
+    with pytest.raises(pytest.UsageError, match="was written by no run of the suite"):
+        suite.parseconfigure(*SUITE, "--engine-backend=engine:Backend", "--conformance-report=out")
 
 
 def test_a_report_that_cannot_be_written_is_said_in_a_line(suite: pytest.Pytester) -> None:

@@ -20,7 +20,11 @@ from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.report.failure_text import failure_text
 from cellspec.conformance.report.results import results
 from cellspec.conformance.report.summary import summary
-from cellspec.conformance.report.write import merged, write_reports
+from cellspec.conformance.report.write import (
+    check_report_folder,
+    clear_report,
+    write_reports,
+)
 from cellspec.conformance.run.backend import check_capabilities
 from cellspec.conformance.run.case import Case, describe, python_test, read_case
 from cellspec.conformance.run.loading import load_backend
@@ -232,36 +236,55 @@ def test_a_failure_text_has_everything_in_the_order_in_which_it_is_wanted(tmp_pa
     ]
 
 
-def test_results_of_other_backends_stay_in_the_folder(
+def test_a_folder_of_reports_holds_the_files_of_one_run_alone(
     found: dict[str, Any], tmp_path: Path
 ) -> None:
-    path = tmp_path / "results.json"
+    out = tmp_path / "out"
+    earlier = {**found, "backends": [{**found["backends"][0], "name": "earlier"}]}
+    write_reports(earlier, folder=out)
+    cases = ("earlier-SCHED-01.json", "mine-SCHED-01.json", "kept for a colleague.json")
+    write_files(out / "cases", dict.fromkeys(cases, "{}"))
+    write_files(out, {"junit.xml": "", "failure-notes.html": "of a person"})
+    mine = {**found, "backends": [{**found["backends"][0], "cases": ["mine-SCHED-01.json"]}]}
+    write_reports(mine, folder=out)
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == [
+        "cases/kept for a colleague.json",
+        "cases/mine-SCHED-01.json",
+        "failure-engine-SCHED-01.html",
+        "failure-notes.html",
+        "index.html",
+        "junit.xml",
+        "results.json",
+    ]
+    assert json.loads((out / "results.json").read_text()) == mine
+    clear_report(out)
+    left = ["cases/kept for a colleague.json", "failure-notes.html", "junit.xml"]
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == left
+
+
+def test_a_report_that_fails_leaves_that_of_the_run_before(
+    found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    write_reports(found, folder=out)
+    before = {path: path.read_bytes() for path in out.iterdir()}
     other = {**found, "backends": [{**found["backends"][0], "name": "other"}]}
-    path.write_text(json.dumps(other))
-    names = [one["name"] for one in merged(found, path)["backends"]]
-    assert names == ["other", "engine"]
-    path.write_text(json.dumps({**other, "suite": {"version": "0", "clauses": "0"}}))
-    assert merged(found, path) == found
-    for damaged in ("{", "[]", '{"format": 1}', json.dumps({**other, "backends": [1]})):
-        path.write_text(damaged)
-        assert merged(found, path) == found
-    assert merged(found, tmp_path / "nowhere") == found
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(SpecError, match="No space left"):
+        write_reports(other, folder=out)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_results_of_format_1_and_of_the_same_clauses_stay_in_the_folder(
-    found: dict[str, Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "results.json"
-    goals = {"a call was tried again after its cool-down": 7}
-    other = {**found["backends"][0], "name": "other", "sometimes": goals}
-    path.write_text(json.dumps({**found, "format": 1, "backends": [other]}))
-    both = merged(found, path)
-    assert both["format"] == 2
-    assert [one["name"] for one in both["backends"]] == ["other", "engine"]
-    # The version of the package, which format 1 first had there, says nothing of the clauses.
-    first = {"version": found["suite"]["version"], "clauses": found["suite"]["version"]}
-    path.write_text(json.dumps({"format": 1, "suite": first, "backends": [other]}))
-    assert merged(found, path) == found
+@pytest.mark.parametrize("text", ["{", "[]", '{"results": 1}', '{"format": 1}'])
+def test_a_file_of_somebody_else_is_not_taken_for_a_report(text: str, tmp_path: Path) -> None:
+    check_report_folder(tmp_path / "missing", "out")
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(SpecError, match="was written by no run of the suite"):
+        check_report_folder(tmp_path, "out")
 
 
 def test_pages_lead_back_to_the_matrix_whatever_it_is_called(

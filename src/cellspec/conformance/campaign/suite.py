@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +72,7 @@ class Suite:
         campaigns: the campaigns that were run, by profile.
         errors: errors of the suite itself, by profile or in "smoke"; the engine is not to blame.
         inconclusive: judged clauses that were asked for and are inconclusive, with the reasons.
+        before_saving: called before the first case file of the run is written.
     """
 
     options: Options
@@ -84,6 +85,7 @@ class Suite:
     campaigns: dict[str, Campaign] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
     inconclusive: dict[str, str] = field(default_factory=dict)
+    before_saving: Callable[[], None] = lambda: None
 
     @classmethod
     def of(cls, options: Options) -> Suite:
@@ -353,6 +355,8 @@ class Suite:
         return Case(failure.workload, failure.clause, failure.detail, path, failure.waived)
 
     def _save(self, failure: Failure) -> None:
+        if not self.saved:
+            self.before_saving()
         folder = self.options.folder / self.options.cases
         name = f"{re.sub(r'[^A-Za-z0-9_.]+', '-', self.spec)}-{failure.clause}.json"
         write_files(folder, {name: self.case_of(failure).to_json()})

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,7 +31,13 @@ from cellspec.conformance.pytest.accepted import Accepted
 from cellspec.conformance.report.failure_text import failure_text
 from cellspec.conformance.report.results import results
 from cellspec.conformance.report.summary import summary
-from cellspec.conformance.report.write import RESULTS_NAME, write_reports
+from cellspec.conformance.report.write import (
+    CASES,
+    RESULTS_NAME,
+    check_report_folder,
+    clear_report,
+    write_reports,
+)
 from cellspec.conformance.run.case import describe
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED
@@ -54,6 +61,9 @@ class Session:
         self.config = config
         self.suite = Suite.of(_options(config))
         self.report = _path(config, "report")
+        if self.report is not None:
+            check_report_folder(self.report, config.getoption("cellspec_report"))
+            self.suite.before_saving = partial(clear_report, self.report)
         self.json_file = _path(config, "json")
         self.html_file = _path(config, "html")
         self.accepted = self._accepted(config)
@@ -319,7 +329,7 @@ def _options(config: pytest.Config) -> Options:
         allow_inconclusive=config.getoption("cellspec_allow_inconclusive"),
         slack_s=_seconds(config, "slack"),
         replay=_path(config, "replay"),
-        cases=Path(".cellspec/cases") if report is None else report / "cases",
+        cases=Path(".cellspec/cases") if report is None else report / CASES,
     )
 
 

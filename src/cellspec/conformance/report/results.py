@@ -78,6 +78,7 @@ def _backend(suite: Suite) -> Json:
         "command": suite.command,
         "clauses": judged,
         **({"not_asked": {one.clause: one.detail for one in others}} if suite.options.only else {}),
+        "cases": sorted({path.name for path in suite.saved.values()}),
         "inconclusive": {
             "clauses": dict(suite.inconclusive),
             "allowed": suite.options.allow_inconclusive,

@@ -1,44 +1,82 @@
 """The files of a report: results and pages, each file whole or not at all.
 
-A folder of reports keeps the newest results of each backend: a run replaces its own and leaves the
-others, so that the matrix shows all backends side by side.
+A folder of reports holds one run: its results, its pages, and the case files of the clauses that it
+broke. The next run replaces all of them, also those that it has no file of the same name for. The
+results go first and come last, so that a folder without them is no report, and a folder with them
+is the report of one run. Other files in the folder are left alone.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cellspec.conformance.report.html import INDEX, render
-from cellspec.conformance.report.read_results import updated
 from cellspec.errors import SpecError
 from cellspec.files import write_files
 
-__all__ = ["RESULTS_NAME", "merged", "write_reports"]
+__all__ = ["CASES", "RESULTS_NAME", "check_report_folder", "clear_report", "write_reports"]
 
 RESULTS_NAME = "results.json"
 """The name of the results in a folder of reports."""
+CASES = "cases"
+"""The folder of case files in a folder of reports."""
+_OF_A_CLAUSE = re.compile(r"-[A-Z]+-\d+(-\d+)?\.[a-z]+$")
+"""The end of the name of a page or a case; a copy that somebody named otherwise is theirs."""
 Json = dict[str, Any]
 
 
-def merged(found: Json, path: Path) -> Json:
-    """The results with those of other backends that the file holds; each backend once, by name.
+def check_report_folder(folder: Path, shown: str) -> None:
+    """Refuse a folder whose results are none: a run would replace somebody's file.
 
-    A file counts as empty if it is missing, holds something else than results, or comes from
-    another version of the suite or of its clauses.
+    Args:
+        folder: a folder of reports, which may be missing.
+        shown: its name in messages.
+
+    Raises:
+        SpecError: it holds such a file.
     """
     try:
-        before = updated(json.loads(path.read_text(encoding="utf-8")))
-        same = before["suite"] == found["suite"]
-        others = [dict(one) for one in before["backends"]] if same else []
-        mine = {one["name"]: one for one in found["backends"]}
-        kept = [mine.pop(one["name"], one) for one in others]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SpecError):
-        return found
-    return {**found, "backends": [*kept, *mine.values()]}
+        found = json.loads((folder / RESULTS_NAME).read_bytes())
+    except OSError:
+        # Missing, or what cannot be read: writing will say so.
+        return
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not {"format", "backends"} <= found.keys():
+        raise SpecError(
+            f"--conformance-report: {shown}: its {RESULTS_NAME} was written by no run of the "
+            "suite, and a report would replace it; give another folder"
+        )
+
+
+def clear_report(folder: Path) -> None:
+    """Remove the report of an earlier run from a folder, its results first.
+
+    Raises:
+        SpecError: a file cannot be removed.
+    """
+    for name in _report_files(folder):
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise SpecError(f"{folder / name}: cannot be removed: {error.strerror}") from None
+
+
+def _report_files(folder: Path) -> list[str]:
+    """The files of a report that a folder holds, by their names from there; the results first."""
+    found = [
+        path
+        for pattern in ("failure-*.html", f"{CASES}/*.json")
+        for path in sorted(folder.glob(pattern))
+        if _OF_A_CLAUSE.search(path.name)
+    ]
+    files = (folder / RESULTS_NAME, folder / INDEX, *found)
+    return [str(path.relative_to(folder)) for path in files if path.is_file()]
 
 
 def write_reports(
@@ -52,7 +90,7 @@ def write_reports(
 
     Args:
         found: the results of this run.
-        folder: a folder of reports: the results of all backends, and the HTML pages.
+        folder: a folder of reports: the results and the HTML pages of this run alone.
         json_file: a file for the results of this run.
         html_file: a file for the HTML matrix of this run; pages of failures go beside it.
 
@@ -64,9 +102,12 @@ def write_reports(
     """
     written: list[Path] = []
     if folder is not None:
-        everything = merged(found, folder / RESULTS_NAME)
-        pages = render(everything)
-        write_files(folder, {RESULTS_NAME: _text(everything), **pages})
+        pages = render(found)
+        cases = {f"{CASES}/{name}" for one in found["backends"] for name in one.get("cases", ())}
+        # The results come last, as the sign that all is there.
+        texts = {**pages, RESULTS_NAME: _text(found)}
+        stale = [name for name in _report_files(folder) if name not in {*pages, *cases}]
+        write_files(folder, texts, instead_of=stale)
         written += [folder / name for name in (RESULTS_NAME, INDEX)]
     if json_file is not None:
         write_files(json_file.parent, {json_file.name: _text(found)})
