@@ -111,7 +111,11 @@ def _run(
     command = [
         str(workspace.python(release)),
         *("-m", "pytest", "-q", "-c", "pytest.ini", "-p", "no:cacheprovider"),
-        *("--tb=no", "--pyargs", "cellspec.conformance", "--keep-going"),
+        *(
+            "--tb=no",
+            "--pyargs",
+            "cellspec.conformance",
+        ),
         f"--engine-backend={entry_point.backend}",
         f"--max-examples={plan.examples_of(workspace.engine, release)}",
         f"--seed={seed}",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 from cellspec import ColumnDescriptor
 from cellspec import ExecutionTraits as T
 from cellspec.conformance.campaign.campaign import draw, run_campaign, workload_seed
+from cellspec.conformance.campaign.causes import Causes
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.harness import run_workload
@@ -191,16 +192,22 @@ def test_a_small_campaign_of_each_profile_breaks_only_known_clauses(
 ) -> None:
     if profile not in backend.capabilities:
         pytest.skip(f"DataDesigner {backend.version} is not asked for {profile}")
+
+    def run(work: Workload, waive: Collection[str]) -> RunResult:
+        return run_workload(backend, work, waive=tuple(waive))
+
+    causes = Causes(run, fit=backend.fit, shrink_runs=0)
     campaign = run_campaign(
-        lambda work, waive: run_workload(backend, work, waive=tuple(waive)),
+        run,
         profile,
         beside=sorted(backend.capabilities - {"counted_work"}),
         max_examples=12,
-        may_waive=lambda _: True,
+        causes=causes,
         fit=backend.fit,
-        shrink_runs=0,
     )
-    found = {clause: failure.detail for clause, failure in campaign.failures.items()}
+    found = {root.failure.clause: root.failure.detail for root in causes.roots}
+    for root in causes.roots:
+        found.update(root.details)
     assert {
         clause: text
         for clause, text in found.items()

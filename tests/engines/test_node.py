@@ -13,6 +13,7 @@ import pytest
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance import Fault, Workload, run_workload
 from cellspec.conformance.campaign.campaign import run_campaign
+from cellspec.conformance.campaign.causes import Causes
 from cellspec.conformance.campaign.options import MAX_EXAMPLES, Options
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.campaign.suite import Suite
@@ -137,7 +138,12 @@ def test_a_broken_variant_breaks_its_clause(name: str) -> None:
         assert smoke(run) is None
         beside = {"batch_barriers", "work_conserving", "storage_steps"} & backend.capabilities
         campaign = run_campaign(
-            run, profile, beside=sorted(beside), max_examples=60, shrink_runs=40
+            run,
+            profile,
+            beside=sorted(beside),
+            max_examples=60,
+            causes=Causes(run, shrink_runs=40),
+            stops_at=lambda _: True,
         )
     finally:
         backend.close()

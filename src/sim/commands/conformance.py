@@ -19,7 +19,8 @@ def add_parser(commands: Any) -> None:
         description="Run the conformance suite on an engine. This is short for pytest --pyargs "
         "cellspec.conformance --engine-backend=BACKEND, and takes all options of pytest and of the "
         "suite after the backend: --profile NAMES, --max-examples N, --seed N, --replay CASE, "
-        '--keep-going and others, which `pytest --help` lists under "conformance of engines".',
+        "--conformance-first and others, which `pytest --help` lists under "
+        '"conformance of engines".',
     )
     conformance.add_argument(
         "backend",

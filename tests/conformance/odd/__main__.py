@@ -1,6 +1,6 @@
 """The long campaign of the odd engines: every profile of every adapter, in the suite's usual size.
 
-``python -m tests.conformance.odd [--max-examples N] [--seed N] [--keep-going] [NAME …]``
+``python -m tests.conformance.odd [--max-examples N] [--seed N] [--first] [NAME …]``
 prints a line for each adapter and profile, and each violation with the case that replays it. A
 violation is a false alarm until the documents say that the engine is wrong.
 """
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", choices=[*ADAPTERS, []], metavar="NAME")
     parser.add_argument("--max-examples", type=int, default=MAX_EXAMPLES)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep-going", action="store_true")
+    parser.add_argument("--first", action="store_true")
     parser.add_argument("--profile", default="all")
     parser.add_argument("--cases", type=Path, default=Path(".cellspec/odd"))
     asked = parser.parse_args(arguments)
@@ -45,7 +45,7 @@ def judged(name: str, asked: argparse.Namespace) -> bool:
         asked.profile,
         max_examples=asked.max_examples,
         seed=asked.seed,
-        keep_going=asked.keep_going,
+        first=asked.first,
         cases=asked.cases / name,
     )
     try:
@@ -62,8 +62,9 @@ def judged(name: str, asked: argparse.Namespace) -> bool:
         if campaign is not None:
             spent = time.process_time() - began
             print(f"{name}  {profile.name}: {spent:.0f} s", flush=True)
-    for number, failure in suite.failures.items():
-        print(f"  {number} broken; case {suite.saved.get(number)}", flush=True)
+    for root in suite.roots:
+        failure = root.failure
+        print(f"  {failure.name} broken; case {suite.saved.get(failure.name)}", flush=True)
         print("\n".join(f"    {line}" for line in failure.explanation), flush=True)
     for item in suite.errors.items():
         print(f"  {item}", flush=True)

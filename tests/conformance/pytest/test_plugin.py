@@ -300,7 +300,7 @@ def test_one_cause_gives_one_failure(suite: pytest.Pytester) -> None:
     text = text_of(result)
     assert "FAILED" in text
     assert "test_clause[BARR-06]" in text
-    assert "inconclusive (the campaign of profile core stopped at BARR-06): " in text
+    assert "inconclusive (it broke where root 1, BARR-06 did, and nowhere else): " in text
 
 
 def test_a_failure_says_all_that_is_needed_to_see_it_again(suite: pytest.Pytester) -> None:
@@ -378,13 +378,29 @@ def test_an_entry_for_a_clause_that_holds_or_is_not_claimed_is_an_error(
     assert "Take it off the list" in text_of(result)
 
 
-def test_keep_going_finds_the_second_cause_too(suite: pytest.Pytester) -> None:
-    stopped = judge(suite, "Both", FEW).parseoutcomes()
-    went_on = text_of(judge(suite, "Both", FEW, "--keep-going", "-rf"))
-    assert stopped["failed"] == 1
-    assert "test_clause[BARR-06]" in went_on
-    assert "test_clause[TABLE-02]" in went_on
-    assert "not judged in it" in went_on
+def test_each_cause_is_told_once_the_first_in_full_and_the_others_in_a_line(
+    suite: pytest.Pytester,
+) -> None:
+    result = judge(suite, "Both", FEW, "-rf")
+    text = text_of(result)
+    assert result.parseoutcomes()["failed"] == 2
+    assert "test_clause[BARR-06]" in text
+    assert "test_clause[TABLE-02]" in text
+    assert text.count("the smallest workload that breaks it") == 1
+    result.stdout.fnmatch_lines(["root causes: 2", "  1. * (1 column, 3 rows; in * workloads)"])
+    again = next(line for line in text.splitlines() if line.startswith("root 2: "))
+    replay = again[again.index("pytest --pyargs") :].split()
+    assert suite.runpytest(*replay[1:]).parseoutcomes()["failed"] == 1
+
+
+def test_a_run_may_stop_at_its_first_failure(suite: pytest.Pytester) -> None:
+    result = judge(suite, "Both", FEW, "--conformance-first")
+    assert result.parseoutcomes()["failed"] == 1
+    result.stdout.fnmatch_lines(["core * stopped at *", "root causes: 1"])
+
+
+def test_going_on_may_still_be_asked_for(suite: pytest.Pytester) -> None:
+    assert judge(suite, "Both", FEW, "--keep-going").parseoutcomes()["failed"] == 2
 
 
 def test_an_adapter_that_is_wired_wrong_is_told_from_an_engine_that_is_wrong(
@@ -446,7 +462,7 @@ def test_a_few_clauses_are_judged_alone_whatever_else_is_broken(
     few = "--max-examples=12"
     result = judge(suite, "Both", few, "--conformance-only=table-02", "--conformance-json=r.json")
     assert result.ret == VIOLATED
-    assert result.parseoutcomes() == {"failed": 1, "passed": 1, "skipped": 2}
+    assert result.parseoutcomes() == {"failed": 1, "passed": 2, "skipped": 1}
     (backend,) = json.loads(Path("r.json").read_text())["backends"]
     assert {name: one["verdict"] for name, one in backend["clauses"].items()} == {
         "TABLE-02": "violated"

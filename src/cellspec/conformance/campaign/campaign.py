@@ -1,14 +1,13 @@
-"""A campaign: many random workloads of one profile, and the smallest that breaks a clause.
+"""A campaign: many random workloads of one profile, and what breaks in them.
 
 Hypothesis draws the workloads (`cellspec.conformance.campaign.strategies`), and the harness runs
-and judges each. The campaign keeps `Evidence` of the runs, and for each clause that broke a
-`Failure`.
+and judges each. The campaign keeps `Evidence` of the runs, and a `Failure` for each bug that it
+finds.
 
-*One cause, one failure.* A broken engine breaks more than one clause, and one bug of it shows in
-nearly every workload. So a campaign stops at its first violation, and looks for a smaller workload
-that breaks the *same* clause (`cellspec.conformance.campaign.shrink`). It goes on only with a
-clause that may be waived, because it is expected to fail or because the user asked for all that can
-be found: then with that clause not judged.
+*One cause does not hide others.* A violation is sorted by its root
+(`cellspec.conformance.campaign.causes`), and the campaign goes on: with the next workload, and
+with this one behind the clause that broke. The run that came farthest is the evidence. A campaign
+may also be asked to stop at the first violation.
 
 *Same seed, same campaign.* The draws are a function of the seed alone. An example database, a
 deadline and other imported modules leave them unchanged.
@@ -24,15 +23,15 @@ import json
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as seeded
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.strategies import SearchStrategy
 
-from cellspec.conformance.campaign.results import Campaign, failure_of
-from cellspec.conformance.campaign.smallest_run import smallest_run
+from cellspec.conformance.campaign.causes import Causes, Place, Run
+from cellspec.conformance.campaign.results import Campaign
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.coverage import Coverage, coverage_of
 from cellspec.conformance.judge.evidence import Evidence
@@ -44,7 +43,6 @@ from cellspec.errors import SpecError
 __all__ = [
     "REDRAWS_MAX",
     "REPEAT_EVERY",
-    "Run",
     "draw",
     "draws_of_the_seed_alone",
     "run_campaign",
@@ -53,15 +51,8 @@ __all__ = [
 REPEAT_EVERY = 5
 """Of so many workloads one is run twice."""
 
-SHRINK_RUNS_MAX = 600
-"""Runs after a violation, in search of a smaller workload. A count, so that it is the same count
-on a slow machine."""
-
 REDRAWS_MAX = 100
 """How often a workload is drawn again for a backend that cannot be asked for it."""
-
-Run: TypeAlias = Callable[[Workload, Collection[str]], RunResult]
-"""Runs one workload, with these clauses waived."""
 
 
 def run_campaign(
@@ -72,12 +63,12 @@ def run_campaign(
     max_examples: int = 100,
     seed: int = 0,
     deterministic: bool = True,
-    may_waive: Callable[[str], bool] = lambda _: False,
+    causes: Causes | None = None,
+    stops_at: Callable[[str], bool] = lambda _: False,
     waive: Collection[str] = (),
-    shrink_runs: int = SHRINK_RUNS_MAX,
     fit: Fit = lambda work: work,
 ) -> Campaign:
-    """Run random workloads of a profile until one breaks a clause, or all have been run.
+    """Run random workloads of a profile, and sort what breaks by its root.
 
     Args:
         run: runs one workload.
@@ -87,34 +78,35 @@ def run_campaign(
         seed: the seed of the draws.
         deterministic: whether two runs of one workload must be equal to the byte, or only in
             violation and table.
-        may_waive: whether to go on, without judging it, after a clause broke.
+        causes: the roots that are known from other campaigns; new ones are added.
+        stops_at: whether the campaign ends when this clause broke.
         waive: clauses not to judge at all.
-        shrink_runs: runs after a violation, in search of a smaller workload; 0 takes the first.
         fit: brings a workload to one that the engine can be asked for; if it gives None, the
             workload is drawn again.
     """
     campaign = Campaign(profile, Evidence(planned=max_examples))
     evidence = campaign.evidence
     strategy = workloads(profile, beside=sorted(beside))
-    waived = tuple(sorted(waive))
+    always = tuple(sorted(waive))
+    causes = Causes(run, fit=fit) if causes is None else causes
     for example in range(1, max_examples + 1):
         work = _fitting(strategy, fit, seed, profile, example)
+        waived = always
         try:
             result = run(work, waived)
         except Exception as error:
             error.add_note(f"workload {example} of profile {profile}: {work!r}")
             raise
+        if result.violations:
+            found = causes.sort(result, Place(profile, example, seed), waived, stops_at)
+            for failure in found.failures:
+                campaign.failures.setdefault(failure.clause, failure)
+            result, waived = found.last, found.waived
+            evidence.stopped_at = found.stopped_at
         _account(evidence, work, result, partial(run, work, waived), deterministic)
-        if not result.violations:
-            continue
-        result = smallest_run(_waiving(run, waived), result, runs_max=shrink_runs, fit=fit)
-        found = failure_of(result, profile=profile, example=example, waived=waived)
-        campaign.failures[found.clause] = found
-        if not may_waive(found.clause):
-            evidence.stopped_at = found.clause
+        if evidence.stopped_at:
             break
-        waived = tuple(sorted({*waived, found.clause}))
-    evidence.waived = waived
+    evidence.waived = always
     return campaign
 
 
@@ -131,11 +123,6 @@ def _fitting(
         f"profile {profile}: of {REDRAWS_MAX} workloads the backend's fit takes none; it has a "
         "capability that no workload asks for"
     )
-
-
-def _waiving(run: Run, waived: Collection[str]) -> Callable[[Workload], RunResult]:
-    """Runs one workload with these clauses waived."""
-    return lambda work: run(work, waived)
 
 
 def workload_seed(seed: int, profile: str, example: int, again: int = 0) -> int:

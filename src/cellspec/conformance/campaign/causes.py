@@ -11,11 +11,18 @@ smaller, and belongs to a known root if one of these holds:
 
 - the two smallest workloads are the same;
 - the smallest workload of one, run on with its clause waived, shows the symptom of the other;
-- a workload that is smaller than its smallest by one step shows a symptom of the root instead.
+- a workload that is smaller than its smallest by one step shows a symptom of the root instead;
+  A root whose smallest workload asks for nothing shows nearly everywhere, so this says nothing;
+- the root broke the same clause, and one of the two smallest workloads asks for all that the other
+  asks for (`needs_of`); or a clause of the same chapter, and both ask for the same, or have as
+  many columns and rows besides.
 
 Otherwise it is a root of its own. Then the workload is run on with the clause waived, so that one
 bug does not hide others. A symptom that shows only there is a consequence if its smallest workload,
 with every clause judged, still breaks the clause in front of it.
+
+These are signs, and no proof: two bugs that always show together are told as one, and one bug that
+shows in two unlike ways as two. ``plans/root-causes.md`` has measured how often.
 
 Counts bound the work, and no clock does: the same seed gives the same roots everywhere.
 """
@@ -24,18 +31,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeAlias
 
 from cellspec.conformance.campaign.results import Failure, failure_of
-from cellspec.conformance.campaign.shrink_workload import shrunk_workload
+from cellspec.conformance.campaign.shrink_workload import shrunk_workload, size_of
 from cellspec.conformance.campaign.symptoms import Symptom, symptom_of
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Fit
 from cellspec.conformance.run.workload import Workload
 from cellspec.graph.columns import ColumnDescriptor
 
-__all__ = ["BEHIND_MAX", "RUNS_MAX", "SHRINK_RUNS_MAX", "Causes", "Place", "Root", "Run"]
+__all__ = [
+    "RUNS_MAX",
+    "SHRINK_RUNS_MAX",
+    "Causes",
+    "Place",
+    "Root",
+    "Run",
+    "Sorted",
+    "needs_of",
+]
 
 SHRINK_RUNS_MAX = 600
 """Runs in search of a smaller workload for one symptom. A count, so that it is the same count on a
@@ -47,6 +63,9 @@ are far smaller than the workloads that are drawn."""
 
 BEHIND_MAX = 2
 """How often one workload is run on with one more clause waived."""
+
+FAR_WORKLOADS = 100
+"""So many failing workloads are run on that often; those after them once."""
 
 Run: TypeAlias = Callable[[Workload, Collection[str]], RunResult]
 """Runs one workload, with these clauses waived."""
@@ -61,7 +80,7 @@ class Place:
     seed: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Root:
     """One bug.
 
@@ -70,23 +89,49 @@ class Root:
         found: the number of workloads that showed it.
         consequences: the other clauses that it broke, each with the number of workloads.
         details: for each of these, the first violation in one line.
+        alone: those of them that also broke with every clause judged.
     """
 
     failure: Failure
     found: int = 0
     consequences: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
+    alone: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """What became of a failing workload.
+
+    Attributes:
+        last: its run that came farthest.
+        waived: the clauses that were waived in that run.
+        failures: the roots that it showed first.
+        stopped_at: the clause at which the campaign is to stop; "" for none.
+    """
+
+    last: RunResult
+    waived: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
+    stopped_at: str = ""
 
 
 @dataclass(slots=True)
 class _Small:
-    """A symptom with its smallest workload, and the symptoms that are near it."""
+    """A symptom with its smallest run, and the symptoms that show around it.
+
+    Attributes:
+        near: those of workloads that are smaller by one step.
+        behind: those of the same workload, with more clauses waived.
+        front: the clause that breaks first in it, where its own shows only with that one waived.
+    """
 
     symptom: Symptom
     result: RunResult
     waived: tuple[str, ...]
-    near: set[Symptom] = field(default_factory=set)
-    behind: list[Symptom] = field(default_factory=list)
+    near: frozenset[Symptom] = frozenset()
+    behind: tuple[Symptom, ...] = ()
+    front: str = ""
 
 
 class Causes:
@@ -96,68 +141,107 @@ class Causes:
         run: runs one workload.
         fit: brings a workload to one that the engine can be asked for.
         shrink_runs: runs in search of a smaller workload for one symptom; 0 takes the first.
+        runs: runs in search of smaller workloads for all symptoms together.
     """
 
     def __init__(
-        self, run: Run, *, fit: Fit = lambda work: work, shrink_runs: int = SHRINK_RUNS_MAX
+        self,
+        run: Run,
+        *,
+        fit: Fit = lambda work: work,
+        shrink_runs: int = SHRINK_RUNS_MAX,
+        runs: int = RUNS_MAX,
     ) -> None:
+        self.roots: list[Root] = []
         self._run = run
         self._fit = fit
         self._shrink_runs = shrink_runs
-        self._left = RUNS_MAX
+        self._runs_left = runs
+        self._far_left = FAR_WORKLOADS
         self._known: dict[Symptom, Root] = {}
-        self._smallest: dict[int, _Small] = {}
-        self.roots: list[Root] = []
-        self.log: list[str] = []
+
+    def add(self, failure: Failure) -> Failure:
+        """Add a root that was found and made smaller elsewhere; its failure, numbered."""
+        before = sum(root.failure.clause == failure.clause for root in self.roots)
+        numbered = replace(failure, nth=before + 1)
+        self.roots.append(Root(numbered, found=1))
+        return numbered
 
     def sort(
-        self, result: RunResult, place: Place, waived: tuple[str, ...] = ()
-    ) -> tuple[RunResult, tuple[str, ...]]:
+        self,
+        result: RunResult,
+        place: Place = Place(),
+        waived: tuple[str, ...] = (),
+        stops_at: Callable[[str], bool] = lambda _: False,
+    ) -> Sorted:
         """Count the violation of a run under its root, and those behind it.
 
-        Returns:
-            The last run of the workload, and the clauses that were waived in it.
+        Args:
+            result: a run that broke a clause.
+            place: where its workload was drawn.
+            waived: the clauses that were waived in it.
+            stops_at: whether to stop when this clause broke.
         """
-        shown: dict[int, Root] = {}
+        roots_before = len(self.roots)
         fronts: dict[str, Root] = {}
-        for _ in range(BEHIND_MAX + 1):
-            root = self._root(result, place, waived, fronts)
+        shown: list[Root] = []
+        stopped_at = ""
+        for step in range(self._depth() + 1):
             broken = result.violations[0]
-            if id(root) not in shown:
-                shown[id(root)] = root
+            root = self._root_of(result, place, waived, fronts)
+            fronts[broken.clause] = root
+            if root not in shown:
+                shown.append(root)
                 root.found += 1
             if broken.clause != root.failure.clause:
                 root.consequences[broken.clause] += 1
                 root.details.setdefault(broken.clause, broken.detail)
-            fronts[broken.clause] = root
-            if result.adapter or len(waived) > BEHIND_MAX:
+                root.alone.update([broken.clause] if step == 0 else [])
+            if stops_at(root.failure.clause):
+                stopped_at = root.failure.clause
+            if result.adapter or stopped_at:
                 break
             waived = tuple(sorted({*waived, broken.clause}))
             result = self._run(result.work, waived)
             if not result.violations:
                 break
-        return result, waived
+        new = tuple(root.failure for root in self.roots[roots_before:])
+        return Sorted(result, waived, new, stopped_at)
 
-    def _root(self, result: RunResult, place: Place, waived: tuple[str, ...], fronts: Mapping[str, Root]) -> Root:
+    def _depth(self) -> int:
+        """How many more clauses are waived in this workload, one after the other."""
+        self._far_left -= 1
+        return BEHIND_MAX if self._far_left >= 0 else 1
+
+    def _root_of(
+        self,
+        result: RunResult,
+        place: Place,
+        waived: tuple[str, ...],
+        fronts: Mapping[str, Root],
+    ) -> Root:
         """The root of a violation, which is sorted now if its symptom is new."""
         symptom = symptom_of(result.violations[0])
-        root = self._known.get(symptom)
-        if root is None:
+        if symptom not in self._known:
             small = self._small(symptom, result, waived)
             root = self._linked(small, fronts)
             if root is None:
                 root = self._new(small, place)
             self._known[symptom] = root
-        return root
+        return self._known[symptom]
 
     def _new(self, small: _Small, place: Place) -> Root:
-        failure = failure_of(
-            small.result, profile=place.profile, example=place.example, waived=small.waived
+        self.add(
+            failure_of(
+                small.result,
+                profile=place.profile,
+                example=place.example,
+                seed=place.seed,
+                waived=small.waived,
+            )
         )
-        root = Root(failure)
-        self.roots.append(root)
-        self._smallest[id(root)] = small
-        self.log.append(f"root {len(self.roots)}: {small.symptom}")
+        root = self.roots[-1]
+        root.found = 0
         for symptom in small.behind:
             self._known.setdefault(symptom, root)
         return root
@@ -170,8 +254,8 @@ class Causes:
         near: set[Symptom] = set()
 
         def breaks(work: Workload) -> bool:
-            nonlocal best, near
-            self._left -= 1
+            nonlocal best
+            self._runs_left -= 1
             tried = self._run(work, waived)
             if not tried.violations:
                 return False
@@ -179,72 +263,79 @@ class Causes:
             if seen.clause != symptom.clause or (seen != symptom and seen in self._known):
                 near.add(seen)
                 return False
-            best, near = tried, set()
+            best = tried
+            near.clear()
             return True
 
-        most = min(self._shrink_runs, self._left)
-        shrunk_workload(result.work, breaks, runs_max=max(0, most), fit=self._fit)
-        small = _Small(symptom, best, waived, near)
+        most = max(0, min(self._shrink_runs, self._runs_left))
+        shrunk_workload(result.work, breaks, runs_max=most, fit=self._fit)
         if waived:
-            small.near = set()
+            # What is near it with clauses waived says little: the waived one may stand in front.
+            near.clear()
             alone = self._run(best.work, ())
-            seen = symptom_of(alone.violations[0]) if alone.violations else None
-            if seen == symptom:
-                small.result, small.waived = alone, ()
-            elif seen is not None:
-                small.near = {seen}
-                return small
-        small.behind = self._behind(small)
-        return small
+            first = alone.violations[0] if alone.violations else None
+            if first is not None and symptom_of(first) != symptom:
+                near.add(symptom_of(first))
+                return _Small(symptom, best, waived, frozenset(near), front=first.clause)
+            if first is not None:
+                best, waived = alone, ()
+        return _Small(symptom, best, waived, frozenset(near), self._behind(best, waived))
 
-    def _behind(self, small: _Small) -> list[Symptom]:
-        """What the smallest workload shows when the clause that broke is waived."""
+    def _behind(self, result: RunResult, waived: tuple[str, ...]) -> tuple[Symptom, ...]:
+        """What a run shows when the clause that broke is waived, and then the next."""
         found: list[Symptom] = []
-        waived = {*small.waived, small.result.violations[0].clause}
+        clauses = {*waived, result.violations[0].clause}
         while len(found) < BEHIND_MAX:
-            result = self._run(small.result.work, tuple(sorted(waived)))
-            if not result.violations:
+            again = self._run(result.work, tuple(sorted(clauses)))
+            if not again.violations:
                 break
-            found.append(symptom_of(result.violations[0]))
-            waived.add(found[-1].clause)
-        return found
+            found.append(symptom_of(again.violations[0]))
+            clauses.add(found[-1].clause)
+        return tuple(found)
 
-    # Linked
+    # The same root
 
     def _linked(self, small: _Small, fronts: Mapping[str, Root]) -> Root | None:
         """The known root that a new symptom belongs to; None if it is a root of its own."""
         for root in self.roots:
             if root.failure.workload == small.result.work:
-                self.log.append(f"same work: {small.symptom} -> {root.failure.clause}")
-                return root
-        for symptoms, why in ((small.behind, "behind"), (sorted(small.near), "near")):
-            for symptom in symptoms:
-                if symptom in self._known:
-                    root = self._known[symptom]
-                    self.log.append(f"{why}: {small.symptom} -> {root.failure.clause}")
-                    return root
-        for symptom in sorted(small.near) if small.waived else ():
-            if symptom.clause in fronts:
-                root = fronts[symptom.clause]
-                self.log.append(f"front: {small.symptom} -> {root.failure.clause}")
                 return root
         needs = needs_of(small.result.work)
-        for root in self.roots:
-            others = needs_of(root.failure.workload)
-            clauses = {root.failure.clause, *root.consequences}
-            if small.symptom.clause in clauses and (needs <= others or others <= needs):
-                self.log.append(f"same clause: {small.symptom} -> {root.failure.clause}")
-                return root
-            chapter = small.symptom.clause.partition("-")[0]
-            if chapter == root.failure.clause.partition("-")[0] and needs == others:
-                self.log.append(f"same needs: {small.symptom} -> {root.failure.clause}")
-                return root
-        return None
+        for symptom in (*small.behind, *sorted(small.near)):
+            known = self._known.get(symptom)
+            # A root that needs nothing shows beside anything.
+            if known is not None and (not needs or needs_of(known.failure.workload)):
+                return known
+        if small.front in fronts:
+            return fronts[small.front]
+        return next((root for root in self.roots if _alike(small, root)), None)
+
+
+def _alike(small: _Small, root: Root) -> bool:
+    """Whether a symptom and a root break like clauses in workloads that ask for like things."""
+    clause = small.symptom.clause
+    work, other = small.result.work, root.failure.workload
+    mine, others = needs_of(work), needs_of(other)
+    comparable = mine <= others or others <= mine
+    if clause in (root.failure.clause, *root.consequences):
+        return comparable
+    same = mine == others or (comparable and size_of(work)[:2] == size_of(other)[:2])
+    return same and _chapter(clause) == _chapter(root.failure.clause)
+
+
+def _chapter(clause: str) -> str:
+    return clause.partition("-")[0]
+
+
+# What a workload asks for
 
 
 _USUAL = Workload((ColumnDescriptor("a"),), 1)
-_PART_OF_ALL = frozenset({"columns", "rows", "seed", "order_seed", "latency_s", "ends", "batch_size"})
-_GROUPS = ("limits", "failures")
+_IN_ALL = frozenset({"columns", "rows", "seed", "order_seed", "latency_s", "ends", "batch_size"})
+"""Fields in which workloads differ anyway, or that others imply."""
+
+_OF_PARTS = ("limits", "failures")
+"""Fields that are made of parts."""
 
 
 def needs_of(work: Workload) -> frozenset[str]:
@@ -252,15 +343,15 @@ def needs_of(work: Workload) -> frozenset[str]:
     found: set[str] = set()
     for item in fields(Workload):
         value, usual = getattr(work, item.name), getattr(_USUAL, item.name)
-        if item.name in _GROUPS:
+        if item.name in _OF_PARTS:
             found.update(
                 part.name
                 for part in fields(value)
                 if getattr(value, part.name) != getattr(usual, part.name)
             )
-        elif item.name not in _PART_OF_ALL and value != usual:
+        elif item.name not in _IN_ALL and value != usual:
             found.add(item.name)
     found.update(fault.failure for fault in work.faults)
-    for column in work.columns:
-        found.update(trait.name or "" for trait in column.traits)
+    for column in work.to_dict()["columns"]:
+        found.update(column["traits"])
     return frozenset(found - {"faults", "START", "CELL_BY_CELL", "stop_rate"})

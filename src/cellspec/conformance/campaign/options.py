@@ -36,7 +36,7 @@ class Options:
         max_examples: workloads of each campaign.
         seed: the seed of the draws.
         xfails: the list of expected failures.
-        keep_going: go on after a violation, with that clause waived.
+        first: stop a campaign at its first violation.
         allow_inconclusive: let a run pass with inconclusive clauses.
         slack_s: in real time, how long in seconds work may wait that could start; 0 judges no
             engine there for being idle.
@@ -51,7 +51,7 @@ class Options:
     max_examples: int = MAX_EXAMPLES
     seed: int = 0
     xfails: Path | None = None
-    keep_going: bool = False
+    first: bool = False
     allow_inconclusive: bool = False
     slack_s: float = 0.0
     replay: Path | None = None

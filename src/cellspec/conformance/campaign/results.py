@@ -31,8 +31,10 @@ class Failure:
         events: its events.
         profile: the profile whose campaign found it; "" outside a campaign.
         example: which workload of the campaign broke it first, from 1.
+        seed: the seed of that campaign's draws.
         waived: the clauses that were left unjudged.
         seq: the number of the event that broke it; None for a violation without an event.
+        nth: which failure of this clause it is, from 1: two bugs may break one clause.
     """
 
     clause: str
@@ -43,8 +45,15 @@ class Failure:
     events: tuple[Mapping[str, Any], ...]
     profile: str = ""
     example: int = 0
+    seed: int = 0
     waived: tuple[str, ...] = ()
     seq: int | None = None
+    nth: int = 1
+
+    @property
+    def name(self) -> str:
+        """The clause; of a second failure of one clause and later ones, with their number."""
+        return self.clause if self.nth == 1 else f"{self.clause}-{self.nth}"
 
 
 @dataclass(slots=True)
@@ -61,6 +70,7 @@ def failure_of(
     *,
     profile: str = "",
     example: int = 0,
+    seed: int = 0,
     waived: Collection[str] = (),
 ) -> Failure:
     """The failure of a run that broke a clause."""
@@ -74,6 +84,7 @@ def failure_of(
         events=tuple(result.events),
         profile=profile,
         example=example,
+        seed=seed,
         waived=tuple(waived),
         seq=broken.seq,
     )

@@ -24,7 +24,7 @@ from cellspec.conformance.run.backend import Fit
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 
-__all__ = ["shrunk_workload", "size_of"]
+__all__ = ["extent_of", "shrunk_workload", "size_of"]
 
 Json = dict[str, Any]
 
@@ -37,18 +37,26 @@ _STEPS_BACK = 24
 """How many earlier steps are tried for a crash when something before it was taken away."""
 
 
+def extent_of(work: Workload) -> dict[str, int]:
+    """How many there are of each thing in a workload, by the word for one of them."""
+    return {
+        "column": len(work.columns),
+        "row": max(work.rows_of(incarnation) for incarnation in range(work.incarnations)),
+        "crash": len(work.crashes),
+        "other target": len(work.targets),
+        "stop": len(work.stop_at),
+        "lost worker": len(work.worker_losses),
+        "fault": len(work.faults),
+        "skip": len(work.skips),
+        "killer": len(work.killers),
+    }
+
+
 def size_of(work: Workload) -> tuple[int, int, int, int, int, str]:
     """The size of a workload: columns, then rows, then crashes, then faults, then the rest."""
-    rows = max(work.rows_of(incarnation) for incarnation in range(work.incarnations))
+    columns, rows, *others = extent_of(work).values()
     text = repr(work)
-    return (
-        len(work.columns),
-        rows,
-        len(work.crashes) + len(work.targets) + len(work.stop_at) + len(work.worker_losses),
-        len(work.faults) + len(work.skips) + len(work.killers),
-        len(text),
-        text,
-    )
+    return columns, rows, sum(others[:4]), sum(others[4:]), len(text), text
 
 
 def shrunk_workload(

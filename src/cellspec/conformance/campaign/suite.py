@@ -6,8 +6,10 @@ each step once, when a test first asks for it, in this order:
 1. *Smoke.* A few tiny workloads. If they fail, the suite stops.
 2. *Campaigns*, a profile at a time, simple ones first
    (`cellspec.conformance.judge.profiles.PROFILES`). A campaign mixes in the features of the
-   profiles before it. If ``core`` broke, the other campaigns are left out, for all of them rest on
-   it; if another broke, its feature is left out of later workloads. So one cause is reported once.
+   profiles before it. What breaks is sorted by its root
+   (`cellspec.conformance.campaign.causes`), over all campaigns together. If the user wants the
+   first failure alone, a campaign stops there: if ``core`` broke, the other campaigns are left
+   out, for all of them rest on it; if another broke, its feature is left out of later workloads.
 3. *Judgements*, clause by clause (`cellspec.conformance.judge.verdict.judge_clause`). A clause is
    judged when all campaigns are over, because any of them may break it.
 """
@@ -24,6 +26,7 @@ from typing import Any
 
 from cellspec.clauses import Clause, clauses
 from cellspec.conformance.campaign.campaign import run_campaign
+from cellspec.conformance.campaign.causes import Causes, Root
 from cellspec.conformance.campaign.event_cost import cost_ratios
 from cellspec.conformance.campaign.options import (
     MAX_EXAMPLES,
@@ -68,7 +71,7 @@ class Suite:
         profiles: the profiles that were asked for.
         expected: the clauses that are expected to fail, with their reasons.
         case: the case to replay; None for a whole run.
-        saved: the case file of each clause that broke.
+        saved: the case file of each failure, by its name.
         campaigns: the campaigns that were run, by profile.
         errors: errors of the suite itself, by profile or in "smoke"; the engine is not to blame.
         inconclusive: judged clauses that were asked for and are inconclusive, with the reasons.
@@ -151,8 +154,13 @@ class Suite:
             self.errors["smoke"] = error
             raise
         if found is not None and found.blames == "engine":
-            self._save(failure_of(found.result, profile="smoke"))
+            self._save(self.causes.add(failure_of(found.result, profile="smoke")))
         return found
+
+    @cached_property
+    def causes(self) -> Causes:
+        """The roots of all that broke."""
+        return Causes(self.run, fit=self.fit)
 
     def not_run(self, profile: Profile) -> str:
         """The reason why a profile has no campaign, as far as known now; "" if it has one."""
@@ -181,6 +189,8 @@ class Suite:
                     self.campaigns[each.name] = self._run_campaign(each)
                 except Exception as error:
                     self.errors[each.name] = error
+                for root in self.roots:
+                    self._save(root.failure)
             if each is profile:
                 break
         return self.campaigns.get(profile.name)
@@ -199,7 +209,7 @@ class Suite:
             campaign = run_cost_campaign(
                 self.backend,
                 [name for name in self.capabilities if name not in broken],
-                waive=self._known_broken(),
+                waive=self.broken_clauses(),
                 with_cpu=True,
                 shapes=tuple(shape for shape in SHAPES if shape.clause in self.homes),
             )
@@ -211,8 +221,8 @@ class Suite:
                 max_examples=self.options.max_examples,
                 seed=self.options.seed,
                 deterministic=self.deterministic,
-                may_waive=self._may_waive,
-                waive=self._known_broken(),
+                causes=self.causes,
+                stops_at=self._stops_at,
                 fit=self.fit,
             )
         unasked = frozenset(map(str, getattr(self.backend, "unasked", ())))
@@ -224,20 +234,21 @@ class Suite:
                 ("SCHED-09", "GROUP-06", "GROUP-07", "CKPT-19", "SCHED-15"),
                 "the engine runs in real time, where nobody can say that it started work too late",
             )
-        for failure in campaign.failures.values():
-            self._save(failure)
+        if profile.name == COST_PROFILE:
+            for failure in campaign.failures.values():
+                self.causes.add(failure)
         return campaign
 
-    def _may_waive(self, clause: str) -> bool:
-        """Whether a campaign goes on after this clause broke."""
-        if self.options.keep_going or clause in self.expected:
-            return True
+    def _stops_at(self, clause: str) -> bool:
+        """Whether a campaign stops when this clause broke."""
+        if not self.options.first or clause in self.expected:
+            return False
         # Who asks for a few clauses wants their verdicts, whatever else is broken.
-        return bool(self.options.only) and clause not in self.homes
+        return not self.options.only or clause in self.homes
 
-    def _known_broken(self) -> list[str]:
-        """Clauses that broke in an earlier campaign, which then went on without them."""
-        return sorted({name for done in self.campaigns.values() for name in done.evidence.waived})
+    def broken_clauses(self) -> list[str]:
+        """The clauses that broke so far, as roots or as consequences of roots."""
+        return sorted({*self.failures, *self.consequences})
 
     def run_all(self) -> None:
         """Run every campaign that was asked for and can be run."""
@@ -246,15 +257,45 @@ class Suite:
 
     @property
     def failures(self) -> dict[str, Failure]:
-        """The failures of all campaigns so far: the first of each clause."""
+        """The failures that stand for roots, so far: the first of each clause."""
         found: dict[str, Failure] = {}
-        if self.smoke is not None and self.smoke.blames == "engine":
-            failure = failure_of(self.smoke.result, profile="smoke")
-            return {failure.clause: failure}
-        for campaign in self.campaigns.values():
-            for clause, failure in campaign.failures.items():
-                found.setdefault(clause, failure)
+        for root in self.roots:
+            found.setdefault(root.failure.clause, root.failure)
         return found
+
+    @property
+    def roots(self) -> list[Root]:
+        """The bugs found so far, in the order in which they were found."""
+        return self.causes.roots
+
+    @property
+    def consequences(self) -> dict[str, int]:
+        """The clauses that broke only as consequences, each with the number of the root, from 1."""
+        roots = {root.failure.clause for root in self.roots}
+        found: dict[str, int] = {}
+        for number, root in enumerate(self.roots, 1):
+            for clause in root.consequences:
+                if clause not in roots:
+                    found.setdefault(clause, number)
+        return found
+
+    def _violation(self, clause: str) -> str:
+        """How a clause broke with every clause judged, in one line; "" if it did not."""
+        failure = self.failures.get(clause)
+        if failure is not None:
+            return failure.detail
+        alone = any(clause in root.alone for root in self.roots)
+        return f"a consequence of {self._named(clause)}" if alone else ""
+
+    def _behind(self, clause: str) -> str:
+        """Why a clause is not known to hold that broke only behind another; "" if it did not."""
+        named = self._named(clause)
+        return f"it broke where {named} did, and nowhere else" if named else ""
+
+    def _named(self, clause: str) -> str:
+        """The root that a clause is a consequence of, in words; "" if it is none."""
+        number = self.consequences.get(clause)
+        return "" if number is None else f"root {number}, {self.roots[number - 1].failure.clause}"
 
     @property
     def promises(self) -> tuple[str, ...]:
@@ -265,13 +306,13 @@ class Suite:
     def judge(self, clause: Clause, profile: Profile) -> Judgement:
         """The judgement of a clause by the campaigns that have been run."""
         campaign = self.campaigns.get(profile.name)
-        failure = self.failures.get(clause.number)
         return judge_clause(
             clause,
             profile,
             self.promises,
             None if campaign is None else campaign.evidence,
-            violation="" if failure is None else failure.detail,
+            violation=self._violation(clause.number),
+            behind=self._behind(clause.number),
             expected=self.expected.get(clause.number, ""),
             not_run=self.not_run(profile),
         )
@@ -323,7 +364,7 @@ class Suite:
         if not result.violations:
             return None
         failure = failure_of(result, waived=waived)
-        self.saved[failure.clause] = self.options.replay
+        self.saved[failure.name] = self.options.replay
         return failure
 
     def cost(self) -> dict[str, Any]:
@@ -355,12 +396,14 @@ class Suite:
         return Case(failure.workload, failure.clause, failure.detail, path, failure.waived)
 
     def _save(self, failure: Failure) -> None:
+        if failure.name in self.saved:
+            return
         if not self.saved:
             self.before_saving()
         folder = self.options.folder / self.options.cases
-        name = f"{re.sub(r'[^A-Za-z0-9_.]+', '-', self.spec)}-{failure.clause}.json"
+        name = f"{re.sub(r'[^A-Za-z0-9_.]+', '-', self.spec)}-{failure.name}.json"
         write_files(folder, {name: self.case_of(failure).to_json()})
-        self.saved[failure.clause] = folder / name
+        self.saved[failure.name] = folder / name
 
     def shown(self, path: Path) -> Path:
         """A file's name as the user would write it in `Options.folder`."""
@@ -381,13 +424,15 @@ class Suite:
             parts.append(f"--max-examples={options.max_examples}")
         if options.slack_s:
             parts.append(f"--slack={options.slack_s:g}s")
+        if options.first:
+            parts.append("--conformance-first")
         if options.allow_inconclusive:
             parts.append("--conformance-allow-inconclusive")
         return " ".join(parts)
 
-    def replay_command(self, clause: str) -> str:
-        """The command line that runs the case of a clause again."""
-        text = str(self.shown(self.saved.get(clause, Path(f"{clause}.json"))))
+    def replay_command(self, failure: Failure) -> str:
+        """The command line that runs the case of a failure again."""
+        text = str(self.shown(self.saved.get(failure.name, Path(f"{failure.name}.json"))))
         quoted = text if re.fullmatch(r"[\w@%+=:,./-]+", text) else "'" + text + "'"
         return (
             f"pytest --pyargs cellspec.conformance --engine-backend={self.spec} --replay {quoted}"

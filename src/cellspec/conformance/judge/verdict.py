@@ -105,6 +105,7 @@ def judge_clause(
     evidence: Evidence | None,
     *,
     violation: str = "",
+    behind: str = "",
     expected: str = "",
     not_run: str = "",
 ) -> Judgement:
@@ -116,6 +117,8 @@ def judge_clause(
         capabilities: the capabilities of the backend.
         evidence: of the profile's campaign; None if it was not run.
         violation: how a run broke the clause, in any campaign; "" if every run kept it.
+        behind: the clause that was waived in each run that broke this one, in words; "" if no run
+            broke it.
         expected: the reason in the list of expected failures; "" if it is not on it.
         not_run: why the campaign was not run.
     """
@@ -135,7 +138,7 @@ def judge_clause(
     if by_claims and evidence.is_silent and not evidence.exercised[clause.number]:
         reason = "the engine reports no claims: what it resumes from is judged by its tables"
         return Judgement(Verdict.NOT_CLAIMED, reason)
-    short = _shortfall(clause, profile, capabilities, evidence)
+    short = behind or _shortfall(clause, profile, capabilities, evidence)
     if short:
         return Judgement(Verdict.INCONCLUSIVE, short)
     exercised = f"exercised in {evidence.exercised[clause.number]:,} of "

@@ -115,11 +115,18 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
             help=text + short_too,
         )
     group.addoption(
+        "--conformance-first",
+        dest=_dest("first"),
+        action="store_true",
+        help="stop at the first failure; by default the suite goes on, and tells each root cause "
+        "once",
+    )
+    group.addoption(
         "--conformance-keep-going",
         *(["--keep-going"] if about_us else []),
         dest=_dest("keep-going"),
         action="store_true",
-        help="go on after a clause broke, with that clause not judged",
+        help="go on after a clause broke: the default since --conformance-first is there",
     )
     group.addoption(
         "--conformance-allow-inconclusive",

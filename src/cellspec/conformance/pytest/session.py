@@ -28,7 +28,7 @@ from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import Profile
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.pytest.accepted import Accepted
-from cellspec.conformance.report.failure_text import failure_text
+from cellspec.conformance.report.failure_text import failure_text, root_line
 from cellspec.conformance.report.results import results
 from cellspec.conformance.report.summary import summary
 from cellspec.conformance.report.write import (
@@ -140,7 +140,8 @@ class Session:
         if judgement.passed:
             return
         accepted = self.accepted.why(clause.number, judgement)
-        if judgement.verdict is Verdict.INCONCLUSIVE and not accepted:
+        number = self.suite.consequences.get(clause.number)
+        if judgement.verdict is Verdict.INCONCLUSIVE and not accepted and number is None:
             self.suite.inconclusive[clause.number] = judgement.reason
         if not judgement.broken:
             pytest.skip(f"{judgement.verdict.value}: {judgement.reason}")
@@ -148,6 +149,9 @@ class Session:
             pytest.xfail(judgement.reason)
         if accepted:
             pytest.xfail(accepted)
+        if number is not None and self._fails(number):
+            # The run fails by the test of its root.
+            pytest.skip(f"{judgement.verdict.value}: {judgement.reason}")
         self.fail(clause.number)
 
     def _expect_sound(self) -> None:
@@ -156,9 +160,29 @@ class Session:
             pytest.skip("not run: the suite itself failed in the smoke test")
 
     def fail(self, clause: str) -> NoReturn:
-        """Fail with the whole text of a clause's failure."""
+        """Fail with the roots that broke a clause: the first of the run in full, others in a line.
+
+        A consequence fails with the line of its root, which fails no run.
+        """
         self._note(VIOLATED)
-        pytest.fail(failure_text(self.suite, self.suite.failures[clause]), pytrace=False)
+        roots = self.suite.roots
+        numbers = [n for n, root in enumerate(roots, 1) if root.failure.clause == clause]
+        if clause in self.suite.consequences:
+            numbers = [self.suite.consequences[clause]]
+        pytest.fail("\n\n\n".join(map(self._text, numbers)), pytrace=False)
+
+    def _text(self, number: int) -> str:
+        """The text of a root: in full if it is the first that fails the run."""
+        failing = (other for other in range(1, number) if self._fails(other))
+        if self._fails(number) and not any(failing):
+            return failure_text(self.suite, self.suite.roots[number - 1].failure)
+        return root_line(self.suite, number)
+
+    def _fails(self, number: int) -> bool:
+        """Whether a root fails the run: it is neither expected nor accepted."""
+        failure = self.suite.roots[number - 1].failure
+        expected = failure.clause in self.suite.expected
+        return not (expected or self.accepted.why(failure.clause, self.suite.broken(failure)))
 
     def others(self) -> None:
         """Fail if a clause broke whose test is not in this run."""
@@ -168,16 +192,15 @@ class Session:
         self.suite.run_all()
         if self.suite.options.only:
             pytest.skip(f"only {', '.join(sorted(self.suite.homes))} was asked for")
+        others = {failure.clause for failure in self.suite.other_failures()}
         broken = [
-            failure
-            for failure in self.suite.other_failures()
-            if failure.clause not in self.suite.expected
-            and not self.accepted.why(failure.clause, self.suite.broken(failure))
+            number
+            for number, root in enumerate(self.suite.roots, 1)
+            if root.failure.clause in others and self._fails(number)
         ]
         if broken:
             self._note(VIOLATED)
-            texts = (failure_text(self.suite, failure) for failure in broken)
-            pytest.fail("\n\n\n".join(texts), pytrace=False)
+            pytest.fail("\n\n\n".join(map(self._text, broken)), pytrace=False)
 
     def replay(self) -> None:
         """Run the case that was asked for, and fail if it breaks anything."""
@@ -325,7 +348,7 @@ def _options(config: pytest.Config) -> Options:
         max_examples=_integer(config, "max-examples", MAX_EXAMPLES, least=1),
         seed=_integer(config, "seed", 0, least=0),
         xfails=_path(config, "xfails"),
-        keep_going=config.getoption("cellspec_keep_going"),
+        first=config.getoption("cellspec_first"),
         allow_inconclusive=config.getoption("cellspec_allow_inconclusive"),
         slack_s=_seconds(config, "slack"),
         replay=_path(config, "replay"),

@@ -1,22 +1,24 @@
-"""The text of a failure: clause, finding, workload, explanation, replay line, and a test."""
+"""The text of a failure: in full, for the first cause of a run; in a line, for any other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cellspec.clauses import clauses
 from cellspec.conformance.campaign.results import Failure
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
+from cellspec.conformance.campaign.shrink_workload import extent_of
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.run.case import describe, python_test
+from cellspec.text import counted
 
-__all__ = ["failure_text", "pasted_test"]
+__all__ = ["failure_text", "pasted_test", "root_line", "root_words"]
 
 
 def failure_text(suite: Suite, failure: Failure) -> str:
     """The text by which a person sees the violation, and runs it again."""
     clause = clauses().get(failure.clause)
-    where = f"workload {failure.example} of profile {failure.profile}, seed {suite.options.seed}"
+    where = f"workload {failure.example} of profile {failure.profile}, seed {failure.seed}"
     if suite.case is not None and suite.options.replay is not None:
         about = suite.case.clause
         other = f", which was about {about}" if about not in ("", failure.clause) else ""
@@ -28,10 +30,37 @@ def failure_text(suite: Suite, failure: Failure) -> str:
         _block(_which(failure), describe(failure.workload)),
         _block("not judged in it", [", ".join(failure.waived)] if failure.waived else []),
         _block("how it came about", _explanation(failure)),
-        _block("run it again", [suite.replay_command(failure.clause)]),
+        _block("run it again", [suite.replay_command(failure)]),
         _block("as a test of your own", pasted_test(suite, failure).splitlines()),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def root_line(suite: Suite, number: int) -> str:
+    """One root in a line: what broke, in how small a workload, how often, and how to see it again.
+
+    Args:
+        suite: the run.
+        number: the number of the root, from 1.
+    """
+    root = suite.roots[number - 1]
+    words = root_words(
+        root.failure.clause, root.failure.detail, extent_of(root.failure.workload), root.found
+    )
+    return f"root {number}: {words}: {suite.replay_command(root.failure)}"
+
+
+def root_words(clause: str, detail: str, size: Mapping[str, int], found: int) -> str:
+    """A root in words: the clause, the finding, the size of its smallest workload, how often.
+
+    Args:
+        clause: the clause.
+        detail: the finding in one line.
+        size: how many there are of each thing in the workload, by the word for one.
+        found: in how many workloads it showed.
+    """
+    things = ", ".join(counted(number, thing) for thing, number in size.items() if number)
+    return f"{clause}: {detail} ({things}; in {counted(found, 'workload')})"
 
 
 def _which(failure: Failure) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from cellspec.clauses import clause_set, clause_set_version
 from cellspec.conformance.campaign.results import Failure
+from cellspec.conformance.campaign.shrink_workload import extent_of
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import Profile
 from cellspec.conformance.report.failure_text import pasted_test
@@ -77,6 +78,7 @@ def _backend(suite: Suite) -> Json:
         "seed": suite.options.seed,
         "command": suite.command,
         "clauses": judged,
+        **({"causes": _causes(suite)} if suite.roots else {}),
         **({"not_asked": {one.clause: one.detail for one in others}} if suite.options.only else {}),
         "cases": sorted({path.name for path in suite.saved.values()}),
         "inconclusive": {
@@ -98,9 +100,33 @@ def _failure(suite: Suite, failure: Failure) -> Json:
         "story": list(failure.explanation),
         "workload": failure.workload.to_dict(),
         "trace": {"header": dict(failure.header), "events": [dict(e) for e in failure.events]},
-        "replay": suite.replay_command(failure.clause),
+        "replay": suite.replay_command(failure),
         "pytest": pasted_test(suite, failure),
     }
+
+
+def _causes(suite: Suite) -> list[Json]:
+    """The roots of all that broke, in the order in which they were found."""
+    return [
+        {
+            "clause": root.failure.clause,
+            "detail": root.failure.detail,
+            "size": extent_of(root.failure.workload),
+            "workloads": root.found,
+            "seed": root.failure.seed,
+            "profile": root.failure.profile,
+            "example": root.failure.example,
+            "waived": list(root.failure.waived),
+            "replay": suite.replay_command(root.failure),
+            "consequences": {
+                clause: {"workloads": number, "detail": root.details[clause]}
+                for clause, number in sorted(root.consequences.items())
+            },
+            # The first failure of a clause stands with the clause.
+            **({} if root.failure.nth == 1 else {"failure": _failure(suite, root.failure)}),
+        }
+        for root in suite.roots
+    ]
 
 
 def _profile(suite: Suite, profile: Profile) -> Json:

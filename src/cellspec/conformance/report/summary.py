@@ -9,6 +9,7 @@ from typing import Any
 from cellspec.conformance.campaign.options import MAX_EXAMPLES
 from cellspec.conformance.judge.verdict import says_pass
 from cellspec.conformance.report.baseline import comparison_lines
+from cellspec.conformance.report.failure_text import root_words
 from cellspec.exit_codes import INCONCLUSIVE
 from cellspec.text import counted, table_lines
 
@@ -37,6 +38,7 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     yield "clauses: " + ", ".join(f"{spoken[verdict]} {verdict}" for verdict in order)
     for reason, names in _by_reason(backend):
         yield f"  {reason}: {', '.join(names)}"
+    yield from _causes(backend.get("causes", ()))
     for number, detail in backend.get("not_asked", {}).items():
         yield f"  broken too, and not asked for: {number} ({detail})"
     yield from _inconclusive(backend.get("inconclusive", {"clauses": ()}))
@@ -76,6 +78,19 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
             + (f", questions to the graph × {asked:.2f}" if asked else "")
         )
         yield from _counted(cost.get("counted", {}))
+
+
+def _causes(causes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The roots, one line each, with what broke as a consequence."""
+    if not causes:
+        return
+    yield f"root causes: {len(causes)}"
+    for number, cause in enumerate(causes, 1):
+        words = root_words(cause["clause"], cause["detail"], cause["size"], cause["workloads"])
+        yield f"  {number}. {words}"
+        if cause["consequences"]:
+            yield f"     and with it {', '.join(cause['consequences'])}"
+        yield f"     {cause['replay']}"
 
 
 def _inconclusive(found: Mapping[str, Any]) -> Iterator[str]:
