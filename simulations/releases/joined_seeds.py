@@ -135,9 +135,9 @@ def _clause(number: str, results: Mapping[int, Json]) -> Json:
         "examples": examples,
         "exercised": exercised,
         "failures": [
-            {**one["failure"], "seed": seed}
+            {**failure, "seed": seed}
             for seed, one in said.items()
-            if one.get("failure") is not None
+            for failure in one.get("failures") or filter(None, [one.get("failure")])
         ],
     }
 

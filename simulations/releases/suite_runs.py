@@ -14,10 +14,10 @@ from cellspec.files import write_files
 from simulations.releases.environments import Workspace, key_of
 from simulations.releases.joined_seeds import joined
 from simulations.releases.outcome import Outcome, Plan
-from simulations.releases.processes import cpu_seconds, last_line, read_object
+from simulations.releases.processes import Json, cpu_seconds, last_line, read_object
 from simulations.releases.release_list import EntryPoint, Release
 
-__all__ = ["keep_missing_environment", "kept_outcome", "run_suite"]
+__all__ = ["gather_failures", "keep_missing_environment", "kept_outcome", "run_suite"]
 
 
 def run_suite(
@@ -131,12 +131,29 @@ def _run(
         why = last_line(log) or "it said nothing"
         return Outcome("died", workspace.plain(f"exit code {code}: {why}"))
     backend = found["backends"][0]
-    for path in sorted((place / "report" / "cases").glob("*.json")):
-        case = read_object(path)
-        failure = backend["clauses"].get(case.get("clause"), {}).get("failure")
-        if failure is not None:
-            failure["waived"] = case["waived"]
+    cases = [read_object(path) for path in sorted((place / "report" / "cases").glob("*.json"))]
+    gather_failures(backend, cases)
     return Outcome("ran", found=workspace.settled(backend))
+
+
+def gather_failures(backend: Json, cases: Sequence[Json]) -> None:
+    """Put all failures of a clause with it, each with the clauses that were waived.
+
+    The first failure of a clause stands with the clause, later ones with their root cause. What was
+    waived is in the root cause, and, in results without root causes, in the case file.
+    """
+    waived = {case["clause"]: case["waived"] for case in cases if "waived" in case}
+    more: dict[str, list[Json]] = {}
+    for root in backend.get("causes", ()):
+        if "failure" in root:
+            failure = {**root["failure"], "waived": root["waived"]}
+            more.setdefault(root["clause"], []).append(failure)
+        else:
+            waived[root["clause"]] = root["waived"]
+    for number, entry in backend["clauses"].items():
+        if entry["failure"] is not None:
+            entry["failure"]["waived"] = waived.get(number, [])
+            entry["failures"] = [entry["failure"], *more.get(number, ())]
 
 
 def _difference(first: Outcome, second: Outcome) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from simulations.releases.cases import cases_of
 from simulations.releases.joined_seeds import joined
 from simulations.releases.outcome import Outcome, Plan
+from simulations.releases.suite_runs import gather_failures
 from tests.releases.toy import engine, outcome
 
 
@@ -41,6 +42,45 @@ def test_a_clause_that_one_seed_broke_is_broken_with_the_failure_of_each() -> No
     assert [(one["seed"], one["detail"]) for one in entry["failures"]] == [
         (1, "3 rows stand still"),
         (2, "2 rows stand still"),
+    ]
+
+
+def test_every_failure_of_a_clause_counts_with_what_was_waived_in_it() -> None:
+    backend: dict[str, Any] = {
+        "clauses": {
+            "SCHED-12": {"failure": {"detail": "first"}},
+            "SCHED-10": {"failure": {"detail": "alone"}},
+            "SCHED-01": {"failure": None},
+        },
+        "causes": [
+            {"clause": "SCHED-12", "waived": []},
+            {"clause": "SCHED-12", "waived": ["SCHED-09"], "failure": {"detail": "second"}},
+        ],
+    }
+    cases = [{"clause": "SCHED-12", "waived": ["DROP-01"]}, {"clause": "SCHED-10", "waived": ["X"]}]
+    gather_failures(backend, cases)
+    assert backend["clauses"] == {
+        "SCHED-12": {
+            "failure": {"detail": "first", "waived": []},
+            "failures": [
+                {"detail": "first", "waived": []},
+                {"detail": "second", "waived": ["SCHED-09"]},
+            ],
+        },
+        "SCHED-10": {
+            "failure": {"detail": "alone", "waived": ["X"]},
+            "failures": [{"detail": "alone", "waived": ["X"]}],
+        },
+        "SCHED-01": {"failure": None},
+    }
+    made = run_of(2)
+    assert made.found is not None
+    entry = made.found["clauses"]["SCHED-12"]
+    entry["failures"] = [entry["failure"], {**entry["failure"], "detail": "second"}]
+    assert [one["detail"] for one in entry_of(made, run_of(3))["failures"]] == [
+        "2 rows stand still",
+        "second",
+        "3 rows stand still",
     ]
 
 
