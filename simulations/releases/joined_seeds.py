@@ -9,6 +9,7 @@ A seed without results is no seed: it is named in the outcome's detail, and the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cellspec.clauses import clauses
@@ -35,7 +36,7 @@ def joined(runs: Mapping[int, Outcome]) -> Outcome:
     ran = {seed: one for seed, one in sorted(runs.items()) if one.found is not None}
     others = {seed: one for seed, one in sorted(runs.items()) if one.found is None}
     if not ran:
-        return next(iter(others.values()), Outcome())
+        return replace(next(iter(others.values()), Outcome()), seeds=[])
     first = next(iter(ran.values()))
     missing = [
         f"seed {seed}: {one.status}{': ' if one.detail else ''}{one.detail}"
