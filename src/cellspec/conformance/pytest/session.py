@@ -14,8 +14,10 @@ cellspec itself; its input; too little evidence.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -296,7 +298,8 @@ class Session:
 
     def _report(self) -> None:
         if self.suite.campaigns or "smoke" in vars(self.suite):
-            found = results(self.suite)
+            with _captured(self.config):
+                found = results(self.suite)
             self.accepted.add_to(found)
             self.done.append(found)
         handed_over = getattr(self.config, "workeroutput", None)
@@ -321,13 +324,31 @@ class Session:
         if not self.done and not self.refused:
             return
         terminalreporter.section("cellspec conformance")
-        for found in self.done:
-            for line in summary(found):
-                terminalreporter.write_line(line)
-        for path in self.written:
-            terminalreporter.write_line(f"written: {self.suite.shown(path)}")
+        lines = [line for found in self.done for line in summary(found)]
+        lines += [f"written: {self.suite.shown(path)}" for path in self.written]
+        if lines:
+            # At once: threads of an engine that are still at work may print something meanwhile.
+            terminalreporter.write_line("\n".join(lines))
         if self.refused:
             terminalreporter.write_line(f"report: {self.refused}", red=True)
+
+
+@contextlib.contextmanager
+def _captured(config: pytest.Config) -> Iterator[None]:
+    """Capture what an engine prints outside of a test, too; it is let go of.
+
+    Its runs in tests are captured by pytest. Results measure the cost of an event by a few more.
+    """
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    if capture is None or not capture.is_globally_capturing():
+        yield
+        return
+    capture.resume_global_capture()
+    try:
+        yield
+    finally:
+        capture.suspend_global_capture()
+        capture.read_global_capture()
 
 
 def _is_ours(item: pytest.Item) -> bool:
