@@ -308,6 +308,21 @@ def test_machine_and_engine_refuse_another_target_where_a_claimed_scope_changes(
                 engine.resume.check_target(before, (claimed, claimed), keep=True)
 
 
+@pytest.mark.clause("CKPT-16")
+def test_a_scope_changes_if_it_has_other_rows_by_another_target() -> None:
+    columns = [A, ColumnDescriptor("b", dependencies=["a"], traits=T.BATCH_BARRIER)]
+    columns.append(ColumnDescriptor("c", dependencies=["b"], traits=T.BARRIER))
+    for size, before, after in itertools.product((1, 2, 3), range(1, 8), range(1, 8)):
+        rules = ExecutionGraph(before, columns, batch_size=size).rules
+        changed = []
+        for column, rows in ((1, size), (2, 99)):
+            for start in range(0, before, rows):
+                had, has = min(start + rows, before), max(start, min(start + rows, after))
+                if had != has:
+                    changed.append((column, start, had, has))
+        assert [tuple(each) for each in changed_scopes(rules, before, after)] == changed
+
+
 def test_a_rate_that_is_no_share_is_refused() -> None:
     for rate in (0, 1.01, True, "0.5"):
         with pytest.raises(SpecError, match="stop_rate"):

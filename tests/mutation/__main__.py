@@ -8,10 +8,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from tests.mutation.faults import ROOMS, ROOT, Fault, faults, modules, path_of
-from tests.mutation.judging import NEAR, ROUNDS, Learned, Tests, file_of
+from tests.mutation.judging import NEAR, ROUNDS, Learned, Round, Tests
 from tests.mutation.page import write_page
 from tests.mutation.results import FOLDER, KINDS, Results, argued, digests_of
 
@@ -57,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if not options.open:
         until = time.monotonic() + 60 * options.minutes
-        for one in ROUNDS:
-            if one.name in options.rounds:
-                tests = Tests(options.tests, one, options.jobs, until=until)
-                _Campaign(tests, results).run(found)
+        rounds = [one for one in ROUNDS if one.name in options.rounds]
+        for _, together in groupby(rounds, key=lambda one: one.profile):
+            tests = Tests(options.tests, list(together), options.jobs, until=until)
+            _Campaign(tests, results).run(found)
     if options.write:
         write_page(results)
     return _tell(found, results, every=options.open)
@@ -71,7 +72,7 @@ def _holds(fault: Fault, words: Sequence[str]) -> bool:
 
 
 class _Campaign:
-    """One round: the mutants that are alive meet the tests."""
+    """Rounds of one profile: the mutants that are alive meet the tests."""
 
     def __init__(self, tests: Tests, results: Results) -> None:
         self.tests, self.results = tests, results
@@ -84,14 +85,14 @@ class _Campaign:
             killer = self.results.killer(fault)
             if killer is not None:
                 self.tests.note(fault, killer)
-            elif not now <= self.results.met(fault, self.tests.round.name):
+            elif any(not now <= self.results.met(fault, one.name) for one in self.tests.rounds):
                 left.append(fault)
         if not left or time.monotonic() > self.tests.until:
             return
         self.tests.learned = self._learned()
-        self.tests.skip = self._has_met
+        self.tests.has_met = self._has_met
         self.tests.judge([fault for fault in left if fault.in_body], self._found)
-        if self.tests.round == ROUNDS[0]:
+        if ROUNDS[0] in self.tests.rounds:
             self.tests.judge_anew([fault for fault in left if not fault.in_body], self._found)
 
     def _learned(self) -> Learned:
@@ -103,15 +104,13 @@ class _Campaign:
             self.results.keep_learned(self.digests, learned)
         return learned
 
-    def _has_met(self, fault: Fault, test: str) -> bool:
-        file = file_of(test)
-        met = self.results.met(fault, self.tests.round.name)
-        return (file, self.digests.get(file, "")) in met
+    def _has_met(self, fault: Fault, file: str, one: Round) -> bool:
+        return (file, self.digests.get(file, "")) in self.results.met(fault, one.name)
 
-    def _found(self, fault: Fault, test: str | None) -> None:
-        self.results.add(fault, self.tests.round.name, test, self.digests)
+    def _found(self, fault: Fault, round_name: str, test: str | None) -> None:
+        self.results.add(fault, round_name, test, self.digests)
         if test is None and fault.key not in argued().get(fault.module, {}):
-            print(f"survives ({self.tests.round.name}): {fault.module} {fault.key}", flush=True)
+            print(f"survives ({round_name}): {fault.module} {fault.key}", flush=True)
 
 
 def _tell(chosen: Sequence[Fault], results: Results, *, every: bool) -> int:

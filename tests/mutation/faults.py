@@ -84,7 +84,7 @@ def modules(rooms: Sequence[str] = ROOMS) -> list[str]:
         files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         names = (file.relative_to(PACKAGE).with_suffix("") for file in files)
         found += [".".join(name.parts) for name in names if name.name != "__init__"]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def path_of(module: str) -> Path:

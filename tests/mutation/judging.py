@@ -28,6 +28,7 @@ import types
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ _OPTIONS = [
     *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:warnings", "-p", "no:xdist"),
 ]
 
-Found = Callable[[Fault, "str | None"], None]
-"""Told of each mutant the test that found it, or None."""
+Found = Callable[[Fault, str, "str | None"], None]
+"""Told of each mutant, by name of a round, the test that found it, or None."""
 
 
 def file_of(test: str) -> str:
@@ -152,14 +153,16 @@ class Learned:
 
 @dataclass
 class Tests:
-    """Test files in one round, with what is known of each test: what it found and takes."""
+    """Test files, with what is known of each test: what it found and takes."""
 
     names: Sequence[str]
-    round: Round
+    rounds: Sequence[Round]
+    """Those that a module goes through before the next one comes, of one profile."""
+
     jobs: int = 1
     learned: Learned = field(default_factory=Learned)
-    skip: Callable[[Fault, str], bool] = lambda _fault, _test: False
-    """Whether a mutant need not meet a test."""
+    has_met: Callable[[Fault, str, Round], bool] = lambda _fault, _file, _round: False
+    """Whether a mutant has met the tests of a file in a round."""
 
     until: float = float("inf")
     finds: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -196,15 +199,15 @@ class Tests:
                 # pytest's own output is no result.
                 _hush()
                 files = sorted(set(map(file_of, self.learned.seconds)))
-                self._pytest(_Swapping(self, faults, pipe), self.round.profile, files)
+                self._pytest(_Swapping(self, faults, pipe), self.rounds[0].profile, files)
             os._exit(0)
         os.close(write)
         with os.fdopen(read, encoding="utf-8") as pipe:
             for line in pipe:
-                number, test = json.loads(line)
+                number, name, test = json.loads(line)
                 if test is not None:
                     self.note(faults[number], test)
-                found(faults[number], test)
+                found(faults[number], name, test)
         os.waitpid(child, 0)
 
     def judge_anew(self, faults: Iterable[Fault], found: Found) -> None:
@@ -223,13 +226,13 @@ class Tests:
                 room = fault.module.split(".")[0]
                 wanted = [file for file in files_of(self.names) if room in file.parts]
                 files = [str(file) for file in wanted]
-                code = self._pytest(plugin, self.round.profile, files)
+                code = self._pytest(plugin, self.rounds[0].profile, files)
                 return plugin.failed or (f"exit code {code}" if code else None)
 
             code, said = forked(work)
-            found(fault, f"signal {-code}" if code else said)
+            found(fault, self.rounds[0].name, f"signal {-code}" if code else said)
 
-    def tests_for(self, fault: Fault, at_collection: Iterable[str]) -> list[str]:
+    def tests_for(self, fault: Fault, at_collection: Iterable[str], one: Round) -> list[str]:
         """The tests that a mutant meets, the most promising for its time first."""
         unit = f"{fault.module}:{fault.unit}"
         here, around = self.finds[unit], self.finds[fault.module]
@@ -248,14 +251,14 @@ class Tests:
             for test in at_collection
             if test in asked_at_most
             and test not in self.learned.fails
-            and not (self.round.only_drawn and test not in self.learned.drawn)
-            and not self.skip(fault, test)
+            and not (one.only_drawn and test not in self.learned.drawn)
+            and not self.has_met(fault, file_of(test), one)
         ]
         asked.sort(key=worth)
         spent, end = 0.0, len(asked)
         for place, test in enumerate(asked):
             spent += self.learned.seconds[test]
-            if spent > self.round.budget_s:
+            if spent > one.budget_s:
                 end = place + 1
                 break
         return asked[:end]
@@ -374,12 +377,30 @@ class _Swapping(_Plugin):
         self._running: dict[int, tuple[list[int], int]] = {}
         self._ready = selectors.DefaultSelector()
         self._waiting: list[list[int]] = []
+        self._killed: set[int] = set()
+        self._round = tests.rounds[0]
         self._write = 0
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
         live = Live()
-        self._waiting = groups(self._faults, self._tests.round.together)[::-1]
+        for module in dict.fromkeys(fault.module for fault in self._faults):
+            for one in self._tests.rounds:
+                here = [
+                    number
+                    for number, fault in enumerate(self._faults)
+                    if fault.module == module and number not in self._killed
+                ]
+                self._go_through(one, here, items, live)
+        return True
+
+    def _go_through(
+        self, one: Round, here: Sequence[int], items: dict[str, pytest.Item], live: Live
+    ) -> None:
+        """One round of one module."""
+        self._round = one
+        waiting = groups([self._faults[number] for number in here], one.together)
+        self._waiting = [[here[place] for place in group] for group in reversed(waiting)]
         while self._waiting or self._running:
             late = time.monotonic() > self._tests.until
             if self._waiting and not late and len(self._running) < self._tests.jobs:
@@ -388,7 +409,6 @@ class _Swapping(_Plugin):
                 self._collect()
             else:
                 break
-        return True
 
     def _collect(self) -> None:
         """Wait for one of the processes, and hand on what it found."""
@@ -408,11 +428,18 @@ class _Swapping(_Plugin):
             for number in group:
                 if found:
                     self._tests.note(self._faults[number], found)
-                print(json.dumps([number, found]), file=self._pipe, flush=True)
+                    self._killed.add(number)
+                print(json.dumps([number, self._round.name, found]), file=self._pipe, flush=True)
 
     def _start(self, group: list[int], items: dict[str, pytest.Item], live: Live) -> None:
         faults = [self._faults[number] for number in group]
-        names = [name for fault in faults for name in self._tests.tests_for(fault, items)]
+        tests = [self._tests.tests_for(fault, items, self._round) for fault in faults]
+        names = [name for each in zip_longest(*tests) for name in each if name]
+        if not names:
+            # There is no need of a process.
+            for number in group:
+                print(json.dumps([number, self._round.name, None]), file=self._pipe, flush=True)
+            return
         asked = [items[name] for name in dict.fromkeys(names)]
         read, self._write = os.pipe()
         child = os.fork()
@@ -428,7 +455,7 @@ class _Swapping(_Plugin):
                 live.swap(fault)
             for item, after in zip(asked, [*asked[1:], None], strict=True):
                 self._say(item.nodeid)
-                seconds = self._tests.round.times * self._tests.learned.seconds[item.nodeid]
+                seconds = self._round.times * self._tests.learned.seconds[item.nodeid]
                 _limit(4 * seconds + 0.5, 10 * seconds + 20)
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
                 if self.failed:

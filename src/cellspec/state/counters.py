@@ -212,10 +212,6 @@ class Counters(NodeStates):
         """A running cell failed and may be tried again: its slot is free, and it is not ready."""
         slots.hold(self, column, row)
 
-    def release(self, column: int, row: int) -> None:
-        """A held cell is ready again, or waits for the row before it in order."""
-        slots.release(self, column, row)
-
     def hold_barrier(self, column: int, scope: int) -> None:
         """A running barrier node failed and may be tried again."""
         slots.hold_barrier(self, column, scope)
