@@ -1,0 +1,145 @@
+"""Results that are lost with a worker: what is ready then is what the edges of the graph say."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Machine
+from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
+from cellspec.machine.actions import Action
+
+T = ExecutionTraits
+ROWS = 4
+
+SHAPES = {
+    "cells": [("a", T.START, ""), ("b", T.NONE, "a"), ("c", T.NONE, "ab")],
+    "ordered": [("a", T.START, ""), ("b", T.ORDERED, "a"), ("c", T.NONE, "b")],
+    "barrier": [("a", T.START, ""), ("b", T.BARRIER, "a"), ("c", T.NONE, "ab")],
+    "batches": [("a", T.START, ""), ("b", T.BATCH_BARRIER, "a"), ("c", T.BATCH_BARRIER, "b")],
+    "ordered batches": [
+        ("a", T.ORDERED, ""),
+        ("b", T.BATCH_BARRIER | T.ORDERED, "a"),
+        ("c", T.ORDERED, "b"),
+    ],
+}
+
+
+class Run:
+    """A run of the machine, and beside it the nodes that are done and those that run."""
+
+    def __init__(self, shape: str) -> None:
+        columns = [
+            ColumnDescriptor(name, traits=traits, dependencies=list(needs))
+            for name, traits, needs in SHAPES[shape]
+        ]
+        self.graph = ExecutionGraph(ROWS, columns, batch_size=2)
+        self.machine = Machine(self.graph)
+        self.done: set[NodeId] = set()
+        self.running: set[NodeId] = set()
+
+    def ready(self) -> set[NodeId]:
+        """By definition: pending, and all that it depends on is done."""
+        return {
+            node
+            for node in self.graph.iter_nodes()
+            if node not in self.done | self.running and self.needs(node) <= self.done
+        }
+
+    def needs(self, node: NodeId) -> set[NodeId]:
+        """What a node depends on; in an ordered column on every node before it."""
+        needs = set(self.graph.get_dependencies(node))
+        if T.ORDERED in self.traits(node) and not self.is_output(node):
+            needs |= {other for other in self.graph.iter_nodes() if is_before(other, node)}
+        return needs
+
+    def traits(self, node: NodeId) -> ExecutionTraits:
+        return self.graph.get_column_descriptor(node.column).traits
+
+    def offered(self) -> set[NodeId]:
+        """The nodes that the machine lets start, or give their output."""
+        found: set[NodeId] = set()
+        for step in self.machine.enabled():
+            if step.kind in ("start", "emit"):
+                found |= self.nodes_of(step)
+        return found
+
+    def nodes_of(self, step: Action) -> set[NodeId]:
+        if step.scope is not None:
+            names = {node for node in self.graph.iter_nodes() if isinstance(node, BarrierNodeId)}
+            return {
+                node
+                for node in names
+                if (node.batch or 0, node.column) == (step.scope, step.column)
+            }
+        assert step.rows is not None
+        return {CellNodeId(row, step.column) for row in range(*step.rows)}
+
+    def take(self, node: NodeId, kind: str) -> None:
+        """Start, complete or lose a node; output is given at once."""
+        name = node.column
+        if isinstance(node, BarrierNodeId):
+            self.machine.apply(Action(kind, name, scope=node.batch or 0))
+        elif kind == "start" and self.is_output(node):
+            self.machine.apply(Action("emit", name, (node.row, node.row + 1)))
+            self.done.add(node)
+            return
+        else:
+            self.machine.apply(Action(kind, name, (node.row, node.row + 1)))
+        if kind == "start":
+            self.running.add(node)
+        elif kind == "complete":
+            self.running.remove(node)
+            self.done.add(node)
+        else:
+            self.done -= {node, *self.output_of(node)}
+
+    def is_output(self, node: NodeId) -> bool:
+        barrier = T.BARRIER | T.BATCH_BARRIER
+        return isinstance(node, CellNodeId) and bool(self.traits(node) & barrier)
+
+    def output_of(self, node: NodeId) -> set[NodeId]:
+        """The cells that get their values from a barrier node."""
+        if not isinstance(node, BarrierNodeId):
+            return set()
+        cells = (CellNodeId(row, node.column) for row in range(ROWS))
+        return {cell for cell in cells if node in self.graph.get_dependencies(cell)}
+
+    def may_lose(self) -> list[NodeId]:
+        nodes = self.graph.iter_nodes()
+        return [node for node in nodes if node in self.done and not self.is_output(node)]
+
+
+def is_before(other: NodeId, node: NodeId) -> bool:
+    if other.column != node.column or type(other) is not type(node):
+        return False
+    if isinstance(other, CellNodeId) and isinstance(node, CellNodeId):
+        return other.row < node.row
+    assert isinstance(other, BarrierNodeId)
+    assert isinstance(node, BarrierNodeId)
+    return (other.batch or 0) < (node.batch or 0)
+
+
+@pytest.mark.clause("FAIL-08")
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("seed", range(6))
+def test_after_a_loss_a_node_may_start_once_all_that_it_depends_on_is_made_again(
+    shape: str, seed: int
+) -> None:
+    drawn, run = random.Random(f"{shape} {seed}"), Run(shape)
+    for _ in range(60):
+        assert run.offered() == run.ready()
+        complete = [
+            all(CellNodeId(row, name) in run.done for name in run.graph.column_names)
+            for row in range(ROWS)
+        ]
+        assert run.machine.completed_rows == [*complete, False].index(False)
+        lost = run.may_lose()
+        if lost and drawn.random() < 0.2:
+            run.machine.apply(Action("worker_lost"))
+            run.take(drawn.choice(lost), "lose")
+        elif run.running and drawn.random() < 0.4:
+            run.take(drawn.choice(sorted(run.running, key=str)), "complete")
+        elif ready := sorted(run.ready(), key=str):
+            run.take(drawn.choice(ready), "start")
