@@ -52,8 +52,8 @@ designer = DataDesigner(artifact_path=folder.name, model_providers=[provider])
 designer.set_run_config(dd.RunConfig(buffer_size=1, disable_early_shutdown=True))
 create = threading.Thread(target=designer.create, args=(builder,), kwargs={"num_records": 2})
 create.start()
-create.join(12)
-end = "DEFECT: create has not returned after 12 s" if create.is_alive() else "as expected"
+create.join(25)
+end = "DEFECT: create has not returned after 25 s" if create.is_alive() else "as expected"
 print(f"{__doc__}\n{end}", flush=True)
 folder.cleanup()
 os._exit(create.is_alive())  # the thread would keep the process alive
