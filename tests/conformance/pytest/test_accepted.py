@@ -11,6 +11,7 @@ import pytest
 from cellspec import ColumnDescriptor
 from cellspec.clauses import clauses
 from cellspec.conformance.campaign.pins import pins_text
+from cellspec.conformance.campaign.results import Failure
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.pytest.accepted import Accepted
@@ -94,6 +95,9 @@ def test_a_strict_run_accepts_nothing(suite: pytest.Pytester) -> None:
         accepted = accepted_by(suite, "--conformance-baseline=bad.json", option)
         assert bool(accepted.why("BARR-06", broken)) == accepts
         assert bool(accepted.why("BARR-01", unknown)) == accepts
+        # A campaign that ends with the first failure goes on after one that fails no run.
+        assert accepted.suite.is_accepted("BARR-06") == accepts
+        assert not accepted.suite.is_accepted("BARR-01")
         assert not accepted.why("BARR-01", broken)
         assert not accepted.why("BARR-06", unknown)
 
@@ -107,6 +111,20 @@ def test_a_clause_that_was_inconclusive_before_does_not_fail_a_run_of_the_defaul
     with_it = judge(suite, "Backend", *three, "--conformance-baseline=base.json")
     assert with_it.ret == FINE
     assert "each clause has the verdict that it had" in text_of(with_it)
+
+
+def test_a_consequence_of_what_was_broken_before_fails_no_run(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results_file("bad.json", BARR_06="violated", BARR_01="pass")
+    accepted = accepted_by(suite, "--conformance-baseline=bad.json", *FEW)
+    assert not accepted.why("BARR-01", Judgement(Verdict.VIOLATED, "so"))
+    work = Workload((ColumnDescriptor("a"),), rows=2)
+    accepted.suite.causes.add(Failure("BARR-06", "so", (), work, {}, ()))
+    monkeypatch.setattr(Suite, "consequences", {"BARR-01": 1})
+    assert accepted.why("BARR-01", Judgement(Verdict.VIOLATED, "so")) == (
+        "a consequence of BARR-06, which is broken in bad.json too"
+    )
 
 
 def test_a_baseline_that_the_run_would_overwrite_is_refused(suite: pytest.Pytester) -> None:

@@ -93,6 +93,19 @@ def test_a_finding_in_other_columns_and_rows_is_the_same_finding(
     assert compared["changes"]["BARR-06"]["change"] == change
 
 
+def test_a_second_cause_of_a_clause_that_was_broken_is_told(tmp_path: Path) -> None:
+    detail = "barrier 0 of 'a' reads rows 0–1, but of its scope row 3 is left"
+    one, other = {"clause": "BARR-06", "detail": detail}, {"clause": "BARR-06", "detail": "other"}
+    then = backend({"BARR-06": "violated"}, detail, causes=[one])
+    now = backend({"BARR-06": "violated"}, detail, causes=[one, other])
+    compared = saved(tmp_path, then).compared(now, SUITE)
+    assert list(comparison_lines(compared))[1:] == [
+        "  broken in another way (was violated, is violated: other): BARR-06"
+    ]
+    back = saved(tmp_path, now).compared(then, SUITE)
+    assert list(comparison_lines(back))[1:] == ["  still broken: BARR-06"]
+
+
 def test_the_lines_name_each_change_with_its_clauses_and_why(tmp_path: Path) -> None:
     then = backend({"SCHED-01": "pass", "SCHED-02": "violated", "SCHED-03": "pass"})
     now = backend({"SCHED-01": "violated", "SCHED-02": "pass", "SCHED-03": "pass"}, "too soon")
@@ -137,6 +150,12 @@ def test_the_backend_is_found_among_others_by_its_name(tmp_path: Path) -> None:
         (None, "there is no such file; a run with --conformance-json=FILE writes one"),
         ("{", "not JSON: "),
         ("[]", "expected an object; expected the results file of an earlier run"),
+        (
+            json.dumps(
+                {"format": 2, "suite": {}, "backends": [backend({}, causes=[{"clause": 1}])]}
+            ),
+            "causes: 1: clause: expected a text, got 1",
+        ),
         ('{"format": 9}', "format: expected 1 or 2, got 9"),
         ('{"format": 2, "suite": {}}', "backends: expected a list"),
         (

@@ -76,6 +76,7 @@ class Suite:
         errors: errors of the suite itself, by profile or in "smoke"; the engine is not to blame.
         inconclusive: judged clauses that were asked for and are inconclusive, with the reasons.
         before_saving: called before the first case file of the run is written.
+        is_accepted: whether the run does not fail if this clause is broken.
     """
 
     options: Options
@@ -89,6 +90,7 @@ class Suite:
     errors: dict[str, Exception] = field(default_factory=dict)
     inconclusive: dict[str, str] = field(default_factory=dict)
     before_saving: Callable[[], None] = lambda: None
+    is_accepted: Callable[[str], bool] = lambda _: False
 
     @classmethod
     def of(cls, options: Options) -> Suite:
@@ -241,7 +243,7 @@ class Suite:
 
     def _stops_at(self, clause: str) -> bool:
         """Whether a campaign stops when this clause broke."""
-        if not self.options.first or clause in self.expected:
+        if not self.options.first or clause in self.expected or self.is_accepted(clause):
             return False
         # Who asks for a few clauses wants their verdicts, whatever else is broken.
         return not self.options.only or clause in self.homes

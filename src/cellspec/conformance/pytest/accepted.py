@@ -4,7 +4,7 @@ A user who runs the suite every day wants it red when something *broke*, and not
 she knows, nor because cellspec judges by more than before. So these findings are accepted:
 
 - a clause is broken or inconclusive that was so in her baseline
-  (`cellspec.conformance.report.baseline`);
+  (`cellspec.conformance.report.baseline`), or it broke only as a consequence of one that was;
 - a clause is broken or inconclusive that her pinned clauses do not have, or have in other words
   (`cellspec.conformance.campaign.pins`);
 - a clause is inconclusive only because a coverage goal was not met that is not pinned.
@@ -64,6 +64,9 @@ class Accepted:
             if self.pins is None:
                 check_target(path)
                 self._to_pin = path
+        suite.is_accepted = lambda clause: bool(
+            self.why(clause, Judgement(Verdict.VIOLATED, "it broke"))
+        )
 
     def why(self, clause: str, judgement: Judgement) -> str:
         """Why a clause that is broken or inconclusive fails no run; "" if it does."""
@@ -78,6 +81,10 @@ class Accepted:
             return ""
         if judgement.broken and baseline.knows_broken(clause):
             return f"broken in {baseline.shown} too: {judgement.reason}"
+        number = self.suite.consequences.get(clause)
+        root = "" if number is None else self.suite.roots[number - 1].failure.clause
+        if judgement.broken and baseline.knows_broken(root):
+            return f"a consequence of {root}, which is broken in {baseline.shown} too"
         if not judgement.broken and baseline.knows_inconclusive(clause):
             return f"inconclusive in {baseline.shown} too"
         return ""

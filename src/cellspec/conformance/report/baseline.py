@@ -8,26 +8,27 @@ is broken now and was not broken then has *broken*, and fails the run, whatever 
 change                  when
 ======================  ==========================================================================
 broke                   it is broken, and the baseline does not show it broken
-broken in another way   it was broken and still is, and the finding reads otherwise
+broken in another way   it was broken and still is, also by a finding that was not there
 still broken            it was broken and still is
 no longer judged        it was judged then, and is inconclusive, not claimed or absent now
 mended                  it was broken, and was judged again without a finding
 newly judged            it was not judged then, and now it is, without a finding
 ======================  ==========================================================================
 
-The same finding means: the same words, when names, numbers and texts in them are left out. Two
+Two findings are one if they have the same symptom (`cellspec.conformance.campaign.symptoms`): two
 runs that draw other workloads find one cause in other columns and rows.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cellspec.check.checker import Finding
+from cellspec.conformance.campaign.symptoms import Symptom, symptom_of
 from cellspec.conformance.judge.verdict import Verdict, says_pass
 from cellspec.conformance.report.read_results import (
     BackendResults,
@@ -87,15 +88,22 @@ class Baseline:
         # Of a run that was asked for a few clauses, the others are not lost.
         few = "not_asked" in backend
         earlier = () if few else self.backend.results
+        known = _findings(self.backend)
+        unknown = {
+            symptom.clause: detail
+            for symptom, detail in reversed(_findings(now).items())
+            if symptom not in known
+        }
         for clause in dict.fromkeys((*now.results, *earlier)):
             before, after = self.backend.results.get(clause), now.results.get(clause)
-            change = _change(before, after)
+            change = _change(before, after, unknown.get(clause, ""))
             if change:
+                why = after.reason if after is not None else ""
                 changes[clause] = {
                     "change": change,
                     "before": _verdict(before) or "no result",
                     "now": _verdict(after) or "no result",
-                    "why": after.reason if after is not None else "",
+                    "why": unknown[clause] if change == _OTHERWISE else why,
                 }
         return {
             "file": self.shown,
@@ -206,13 +214,19 @@ def _verdict(result: ClauseResult | None) -> str:
     return "" if result is None else result.verdict
 
 
-def _change(before: ClauseResult | None, now: ClauseResult | None) -> str:
-    """The change of a clause; "" if there is nothing to tell."""
+def _change(before: ClauseResult | None, now: ClauseResult | None, unknown: str) -> str:
+    """The change of a clause; "" if there is nothing to tell.
+
+    Args:
+        before: its result in the baseline.
+        now: its result.
+        unknown: a finding that the baseline has not, of those that broke it now.
+    """
     was, is_now = _verdict(before), _verdict(now)
     if is_now in _BROKEN:
         if was not in _BROKEN:
             return _BROKE
-        return _STILL if _finding(before) == _finding(now) else _OTHERWISE
+        return _OTHERWISE if unknown else _STILL
     judged_before = was in _BROKEN or says_pass(was)
     if says_pass(is_now):
         if was in _BROKEN:
@@ -221,14 +235,17 @@ def _change(before: ClauseResult | None, now: ClauseResult | None) -> str:
     return _LOST if judged_before else ""
 
 
-def _finding(result: ClauseResult | None) -> str:
-    """How a clause broke, without the names, numbers and texts of the workload."""
-    failure = None if result is None else result.failure
-    if failure is None:
-        return ""
-    plain = re.sub(r"'[^']*'|\w+\[[^\]]*\]", "…", str(failure.get("detail", "")))
-    plain = re.sub(r"\b(row|column|cell|call)s\b", r"\1", plain)
-    return re.sub(r"\d[\d.,–:]*", "#", plain)
+def _findings(backend: BackendResults) -> dict[Symptom, str]:
+    """The findings of a run by their symptoms, each with the first that has it."""
+    told = [
+        (number, str(result.failure.get("detail", "")))
+        for number, result in backend.results.items()
+        if result.failure is not None
+    ]
+    found: dict[Symptom, str] = {}
+    for number, detail in (*told, *backend.causes):
+        found.setdefault(symptom_of(Finding(number, detail)), detail)
+    return found
 
 
 def _options(command: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,8 @@ class BackendResults:
     evidence: Mapping[str, Any]
     sometimes: Mapping[str, Any]
     profiles: Mapping[str, Mapping[str, Any]]
+    causes: tuple[tuple[str, str], ...] = ()
+    """The clause and the finding of each root cause."""
 
 
 def updated(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +111,18 @@ def read_backend(item: object, where: str, taken: set[str]) -> BackendResults:
         evidence=_optional(item, "evidence", where),
         sometimes={**owed, **_goals(item, where)},
         profiles=profiles,
+        causes=tuple(_causes(item, where)),
     )
+
+
+def _causes(item: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
+    if item.get("causes") is None:
+        return
+    for number, cause in enumerate(field(item, "causes", "a list", where), 1):
+        here = f"{where}: causes: {number}"
+        if not isinstance(cause, Mapping):
+            raise SpecError(f"{here}: expected an object, got {cause!r:.80}")
+        yield field(cause, "clause", "a text", here), field(cause, "detail", "a text", here)
 
 
 def _read_result(
