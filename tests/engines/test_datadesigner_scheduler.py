@@ -19,10 +19,9 @@ import pytest
 
 from cellspec import ColumnDescriptor
 from cellspec import ExecutionTraits as T
-from cellspec.conformance.campaign.campaign import draw, run_campaign, workload_seed
+from cellspec.conformance.campaign.campaign import drawn_workload, run_campaign
 from cellspec.conformance.campaign.causes import Causes
 from cellspec.conformance.campaign.smoke import smoke
-from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.workload import Fault, Workload
@@ -169,9 +168,8 @@ def run(backend: SchedulerBackend, work: Workload) -> RunResult:
 
 def drawn(backend: SchedulerBackend, profile: str, count: int) -> Iterator[Workload]:
     beside = sorted(backend.capabilities - {"counted_work"})
-    strategy = workloads(profile, beside=beside)
     for example in range(count):
-        yield draw(strategy, workload_seed(7, profile, example))
+        yield drawn_workload(7, profile, example, beside)
 
 
 def chain(**fields: Any) -> Workload:
@@ -251,15 +249,14 @@ def test_each_known_clause_breaks(backend: SchedulerBackend, clause: str) -> Non
 
 _TRACE = """
 import json, sys
-from cellspec.conformance.campaign.campaign import draw, workload_seed
+from cellspec.conformance.campaign.campaign import drawn_workload
 from cellspec.conformance.judge.harness import run_workload
-from cellspec.conformance.campaign.strategies import workloads
 from cellspec.engines.datadesigner import SchedulerBackend
 backend = SchedulerBackend()
 for profile in ("core", "retries", "drops"):
-    strategy = workloads(profile, beside=sorted(backend.capabilities - {"counted_work"}))
+    beside = sorted(backend.capabilities - {"counted_work"})
     for example in range(6):
-        work = backend.fit(draw(strategy, workload_seed(3, profile, example)))
+        work = backend.fit(drawn_workload(3, profile, example, beside))
         result = run_workload(backend, work)
         print(json.dumps([result.events, [one.clause for one in result.violations]]))
 """

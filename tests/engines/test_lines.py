@@ -24,9 +24,8 @@ import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, SpecError
 from cellspec.conformance import Fault, SavePolicy, Workload, run_workload
-from cellspec.conformance.campaign.campaign import draw, workload_seed
+from cellspec.conformance.campaign.campaign import drawn_workload
 from cellspec.conformance.campaign.smoke import smoke
-from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.profiles import PROFILES
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import (
@@ -119,9 +118,8 @@ def test_the_reference_is_blamed_for_nothing_behind_the_protocol(
     reference: LineBackend, profile: str
 ) -> None:
     beside = sorted(reference.capabilities - {profile})
-    strategy = workloads(profile, beside=beside)
     for example in range(1, 5):
-        work = draw(strategy, workload_seed(7, profile, example))
+        work = drawn_workload(7, profile, example, beside)
         result = run_workload(reference, work)
         assert result.violations == [], (work, result.explanation)
 
@@ -491,7 +489,7 @@ def test_an_engine_is_judged_behind_the_protocol_as_it_is_in_this_process(
         beside = sorted(there.capabilities - {profile})
         seen: set[Any] = set()
         for example in range(1, 7):
-            work = draw(workloads(profile, beside=beside), workload_seed(5, profile, example))
+            work = drawn_workload(5, profile, example, beside)
             mine, other = (run_workload(backend, work) for backend in (here, there))
             assert mine.violations == other.violations == [], (work, other.explanation)
             assert (mine.adapter, other.adapter) == ("", "")

@@ -19,8 +19,7 @@ from hypothesis import settings
 
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance import Backend, Fault, SavePolicy, Workload, run_workload
-from cellspec.conformance.campaign.campaign import draw, workload_seed
-from cellspec.conformance.campaign.strategies import workloads
+from cellspec.conformance.campaign.campaign import drawn_workload
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.clock import WallClock
@@ -300,8 +299,7 @@ def test_no_engine_that_is_right_is_blamed_on_a_workload_of_any_kind(name: str, 
 @cache
 def drawn(profile: str, capabilities: frozenset[str], example: int) -> Workload:
     """A random workload of a profile; most of the engines here have the same capabilities."""
-    strategy = workloads(profile, beside=capabilities - {profile})
-    return draw(strategy, workload_seed(11, profile, example))
+    return drawn_workload(11, profile, example, capabilities)
 
 
 @pytest.mark.parametrize("profile", [profile.name for profile in DRAWN])

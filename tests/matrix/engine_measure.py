@@ -12,9 +12,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 
-from cellspec.conformance.campaign.campaign import draw, workload_seed
+from cellspec.conformance.campaign.campaign import drawn_workload
 from cellspec.conformance.campaign.smoke import smoke
-from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.workload import Workload
@@ -45,8 +44,7 @@ def workload(number: int, able: frozenset[str] = MEASURED) -> Workload:
     example = (number - 1) // len(profiles) + 1
     later = profiles[profiles.index(profile) + 1 :]
     beside = [name for name in sorted(able) if name not in later]
-    strategy = workloads(profile, beside=[name for name in beside if name != profile])
-    return draw(strategy, workload_seed(0, profile, example), dullest=example == 1)
+    return drawn_workload(0, profile, example, beside)
 
 
 def broken_clause(mutant: EngineMutant, number: int, waive: Collection[str] = ()) -> str:

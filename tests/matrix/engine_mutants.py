@@ -603,6 +603,16 @@ class SkipsWithoutReason(Skips):
         return super().must_skip(column, row) or bool(_skipped_needs(self.progress, column, row))
 
 
+@mutant("a skip goes on to the cells of later columns in its row, needed or not")
+class SkipsTheRestOfTheRow(Skips):
+    def must_skip(self, column: int, row: int) -> bool:
+        columns, tracker = self.progress.rules.columns, self.progress.tracker
+        if columns[column].is_barrier or super().must_skip(column, row):
+            return super().must_skip(column, row)
+        before = (CellNodeId(row, rule.name) for rule in columns[:column])
+        return any(map(tracker.is_skipped, before))
+
+
 @mutant("a cell is skipped only if all its inputs were")
 class SkipsIfAllInputsWere(Skips):
     def must_skip(self, column: int, row: int) -> bool:
@@ -772,7 +782,7 @@ class AdmitsLastGroupEarly(RowGroups):
 
     def admit(self) -> None:
         last = self.group_count - 1
-        early = self.ahead < 0 and self.next_group == 1 and last > 1 and self.group_open[last]
+        early = self.ahead < 0 and self.next_group == 1 and last > 2 and self.group_open[last]
         if early and self.may_admit():
             self.ahead = last
             self.groups_in += 1

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from cellspec.conformance.campaign.generator.size import Size
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.files import write_files
 from cellspec.fuzz.options import METHODS, Options
 from cellspec.fuzz.search import search
-from cellspec.fuzz.swarm import Size
 from tests.explore.mutants import MUTANTS, search_of
 from tests.matrix.engine_measure import workload
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant

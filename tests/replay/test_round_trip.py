@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cellspec import ColumnDescriptor
 from cellspec.conformance import Backend, Workload, run_workload
-from cellspec.conformance.campaign.campaign import draw, workload_seed
-from cellspec.conformance.campaign.strategies import workloads
+from cellspec.conformance.campaign.choices import SeededChoices
+from cellspec.conformance.campaign.generator.size import SMALL
+from cellspec.conformance.campaign.generator.workload import workload
 from cellspec.conformance.run.workload import StorageFault
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.replay.mishap_steps import MishapSearch, mishaps_of
@@ -59,10 +61,10 @@ def test_an_engine_writes_the_trace_from_which_its_workload_was_recovered(
     profile: str, tmp_path: Path
 ) -> None:
     engine, changed = DRAWN[profile]
-    strategy = workloads(profile, beside=[name for name in BESIDE if name != profile], max_rows=4)
+    size = replace(SMALL, rows=(1, 4))
     seen = 0
     for example in range(2, 7):
-        drawn = draw(strategy, workload_seed(1, profile, example))
+        drawn = workload(SeededChoices(f"{profile} {example}"), profile, BESIDE, size=size)
         if drawn.rows > 8:
             continue
         # No trace says in which order tasks run that wake up at one instant.

@@ -234,7 +234,6 @@ def test_a_completion_script_is_printed(capsys: pytest.CaptureFixture[str]) -> N
     [
         ("shtab", ["--print-completion", "bash"], "completion"),
         ("pytest", ["conformance", "reference"], "conformance"),
-        ("hypothesis", ["conformance", "reference"], "conformance"),
     ],
 )
 def test_an_extra_that_is_absent_is_named(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from cellspec.conformance.campaign.generator.size import Knobs
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.workload import Workload
 from cellspec.fuzz.options import Options
-from cellspec.fuzz.swarm import Knobs
 
 __all__ = ["Account", "FoundViolation", "RunSummary"]
 

@@ -8,21 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cellspec.conformance.campaign.generator.size import KNOBS, Knobs
 from cellspec.conformance.run.loading import load_backend
 from cellspec.errors import SpecError
 from cellspec.fuzz.account import RunSummary
 from cellspec.fuzz.options import METHODS, Options
 from cellspec.fuzz.runs import run_once
-from cellspec.fuzz.swarm import KNOBS, Knobs
 
 __all__ = ["keep", "run_corpus"]
+
+_VERSION = 2
+"""The version of an entry: a seed stands for other workloads in each."""
 
 
 def keep(folder: Path, seen: RunSummary) -> None:
     """Put the workload of a run into the corpus."""
     from cellspec.files import write_files
 
-    plain: dict[str, Any] = {"corpus": 1, "method": seen.method, "seed": seen.seed}
+    plain: dict[str, Any] = {"corpus": _VERSION, "method": seen.method, "seed": seen.seed}
     if seen.knobs is not None:
         plain["knobs"] = {name: getattr(seen.knobs, name) for name in KNOBS}
     text = json.dumps(plain, indent=2) + "\n"
@@ -46,16 +49,23 @@ def run_corpus(options: Options) -> list[RunSummary]:
     return seen
 
 
+def _knobs(given: Mapping[str, Any]) -> Knobs:
+    """The knobs of an entry; ValueError if one is no integer of its range."""
+    for name, (low, high) in KNOBS.items():
+        value = given.get(name, low)
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError
+    return Knobs(**given)
+
+
 def _entry(path: Path) -> tuple[str, int, Knobs | None]:
     try:
         plain: Mapping[str, Any] = json.loads(path.read_bytes())
         knobs = plain.get("knobs")
-        if plain["corpus"] != 1 or plain["method"] not in METHODS:
+        if plain["corpus"] != _VERSION or plain["method"] not in METHODS:
             raise ValueError
         seed = int(plain["seed"])
-        if knobs is not None and not all(0 <= float(knob) <= 1 for knob in knobs.values()):
-            raise ValueError
-        return plain["method"], seed, None if knobs is None else Knobs(**knobs)
+        return plain["method"], seed, None if knobs is None else _knobs(knobs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise SpecError(
             f"{path}: is no entry of a corpus; remove it, or name another folder"

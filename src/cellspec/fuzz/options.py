@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 
+from cellspec.conformance.campaign.generator.size import LARGE, Size
 from cellspec.errors import SpecError
 from cellspec.fuzz.schedules import SCHEDULES
-from cellspec.fuzz.swarm import Size
 
-__all__ = ["BATCH", "METHODS", "SHRINK_RUNS_MAX", "Options", "lacking_extra", "methods_of"]
+__all__ = ["BATCH", "METHODS", "SHRINK_RUNS_MAX", "Options", "methods_of"]
 
 BATCH = 20
 """Runs of a batch."""
@@ -46,17 +45,11 @@ class Options:
     examples: int | None = None
     seconds: float | None = None
     plateau: int = 400
-    size: Size = field(default_factory=Size)
+    size: Size = LARGE
     jobs: int = 1
     cluster: str = "loky"
     corpus: Path | None = None
     shrink_runs: int = SHRINK_RUNS_MAX
-
-
-def lacking_extra(methods: Iterable[str]) -> tuple[str, ...]:
-    """The methods that need an optional dependency which is not installed."""
-    has_hypothesis = find_spec("hypothesis") is not None
-    return tuple(name for name in methods if name == "targeted" and not has_hypothesis)
 
 
 def methods_of(names: Iterable[str]) -> tuple[str, ...]:

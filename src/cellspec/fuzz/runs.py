@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+from cellspec.conformance.campaign.generator.size import Knobs, Size
 from cellspec.conformance.judge.coverage import coverage_of
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.fuzz.account import FoundViolation, RunSummary
-from cellspec.fuzz.options import BATCH, Options
+from cellspec.fuzz.draws import workload
 from cellspec.fuzz.schedules import SCHEDULES, schedule
-from cellspec.fuzz.swarm import KNOBS, Knobs, Size, workload
 from cellspec.replay import ends_of
 from cellspec.trace import event_from_json
 
-__all__ = ["run_once", "seed_of", "targeted_runs"]
+__all__ = ["run_once", "seed_of"]
 
 
 def seed_of(*parts: int) -> int:
@@ -79,38 +79,3 @@ def _found(result: RunResult, method: str, *, timed: bool) -> FoundViolation | N
     events = map(event_from_json, result.events)
     ends = tuple(end for end, _ in ends_of(events, result.work.graph()))
     return FoundViolation(broken.clause, broken.detail, replace(result.work, ends=ends), method)
-
-
-def targeted_runs(backend: Backend, options: Options, number: int) -> list[RunSummary]:
-    """A batch in which Hypothesis turns the knobs towards rare situations."""
-    from hypothesis import HealthCheck, Phase, Verbosity, given, settings, target
-    from hypothesis import seed as seeded
-    from hypothesis import strategies as st
-
-    from cellspec.conformance.campaign.campaign import draws_of_the_seed_alone
-
-    seen: list[RunSummary] = []
-    knob = st.floats(0, 1, width=32)
-
-    @seeded(seed_of(options.seed, number))
-    @settings(
-        max_examples=BATCH,
-        database=None,
-        deadline=None,
-        verbosity=Verbosity.quiet,
-        phases=(Phase.generate, Phase.target),
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.integers(0, 2**31 - 1), st.tuples(*[knob] * len(KNOBS)))
-    def aim(seed: int, knobs: tuple[float, ...]) -> None:
-        if (seen and seen[-1].found is not None) or len(seen) >= 2 * BATCH:
-            return
-        one = run_once(backend, "targeted", seed, Knobs(*knobs), options.size)
-        if one is not None:
-            seen.append(one)
-            target(float(one.in_doubt), label="results in doubt at a crash")
-            target(float(len(one.sometimes)), label="situations")
-
-    with draws_of_the_seed_alone():
-        aim()
-    return seen

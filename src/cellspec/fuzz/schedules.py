@@ -18,10 +18,10 @@ call back for long.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import TypeVar
 
+from cellspec.conformance.campaign.choices import Choices, SeededChoices
 from cellspec.machine.actions import Choose
 
 __all__ = ["DEPTH", "SCHEDULES", "pct_bound", "schedule"]
@@ -44,7 +44,7 @@ def schedule(name: str, seed: int, calls: int) -> Choose | None:
     """
     if name == "latency":
         return None
-    dice = random.Random(seed)
+    dice = SeededChoices(f"{name} {seed}")
     if name == "random":
         return _Random(dice)
     return _Pct(dice, calls)
@@ -56,27 +56,27 @@ def pct_bound(calls: int, depth: int = DEPTH) -> float:
 
 
 class _Random:
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, dice: Choices) -> None:
         self._dice = dice
 
     def __call__(self, _label: str, options: Sequence[T], /) -> T:
-        return self._dice.choice(options)
+        return self._dice.sample(options)
 
 
 class _Pct:
-    """Priorities are drawn above 1; the lowered ones lie between 0 and 1, the last the lowest."""
+    """Priorities are drawn from 1 up; the lowered ones are below that, the last the lowest."""
 
-    def __init__(self, dice: random.Random, calls: int) -> None:
+    def __init__(self, dice: Choices, calls: int) -> None:
         self._dice = dice
-        self._priority: dict[object, float] = {}
+        self._priority: dict[object, int] = {}
         self._ends = 0
-        lowered = sorted(dice.randrange(max(1, calls)) for _ in range(DEPTH - 1))
-        self._lower_at = {end: 1 / (2 + place) for place, end in enumerate(lowered)}
+        lowered = sorted(dice.integer(0, max(1, calls) - 1) for _ in range(DEPTH - 1))
+        self._lower_at = {end: -place for place, end in enumerate(lowered)}
 
     def __call__(self, _label: str, options: Sequence[T], /) -> T:
         for option in options:
             if option not in self._priority:
-                self._priority[option] = 1 + self._dice.random()
+                self._priority[option] = self._dice.integer(1, 2**40)
         first = max(options, key=self._priority.__getitem__)
         lower = self._lower_at.get(self._ends)
         self._ends += 1

@@ -7,9 +7,8 @@ A run is new by a *situation* (`cellspec.conformance.run.coverage_goals.Sometime
 situations in one run: a row dropped while a barrier was in flight, and a crash in that claim. A
 search without a new pair for `Options.plateau` runs has come to a plateau, and stops.
 
-One batch in four is *targeted*: there Hypothesis turns the knobs of the workload towards rare
-situations, the number of calls whose results are in doubt when a process dies, and the number of
-situations in one run.
+One batch in four is *targeted*: there the knobs of workloads are turned towards rare situations
+(`cellspec.fuzz.targeted`).
 """
 
 from __future__ import annotations
@@ -26,11 +25,12 @@ from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.loading import load_backend
 from cellspec.conformance.run.registered import backend_path
-from cellspec.errors import MissingExtraError, SpecError
+from cellspec.errors import SpecError
 from cellspec.fuzz.account import Account, FoundViolation, RunSummary
 from cellspec.fuzz.corpus import keep, run_corpus
-from cellspec.fuzz.options import BATCH, Options, lacking_extra
-from cellspec.fuzz.runs import run_once, seed_of, targeted_runs
+from cellspec.fuzz.options import BATCH, Options
+from cellspec.fuzz.runs import run_once, seed_of
+from cellspec.fuzz.targeted import targeted_runs
 from cellspec.parallel import in_parallel
 
 __all__ = ["IDLE_BATCHES", "search"]
@@ -51,11 +51,8 @@ def search(options: Options, progress: Callable[[Account], object] = lambda _: N
 
     Raises:
         SpecError: a backend that cannot be used.
-        MissingExtraError: several jobs, and joblib is not installed; or targeted runs, and
-            Hypothesis is not.
+        MissingExtraError: several jobs, and joblib is not installed.
     """
-    if lacking_extra(options.methods):
-        raise MissingExtraError("--methods targeted", "conformance")
     backend, _ = load_backend(options.backend, options.folder, "--backend")
     _expect_methods(backend, options)
     unasked = frozenset(map(str, getattr(backend, "unasked", ())))

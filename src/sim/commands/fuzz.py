@@ -49,8 +49,7 @@ def add_parser(commands: Any) -> None:
     fuzz.add_argument(
         "--methods",
         metavar="NAMES",
-        help="how runs are scheduled, with commas between (default: latency,random,pct,targeted; "
-        "the last needs the extra cellspec[conformance], and is left out without it)",
+        help="how runs are scheduled, with commas between (default: latency,random,pct,targeted)",
     )
     fuzz.add_argument(
         "--jobs", metavar="N", type=count, default=1, help="batches at once (default: 1)"
@@ -72,15 +71,12 @@ def _fuzz(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.files import check_folder, check_target, path_of, write_files
-    from cellspec.fuzz.options import METHODS, Options, lacking_extra, methods_of
+    from cellspec.fuzz.options import METHODS, Options, methods_of
     from cellspec.fuzz.search import search
     from sim.output.fuzz import render_json, render_text
     from sim.output.replay import replay_line
 
     methods = METHODS if args.methods is None else methods_of(args.methods.split(","))
-    if args.methods is None and (lacking := lacking_extra(methods)):
-        methods = tuple(name for name in methods if name not in lacking)
-        note(f"without {', '.join(lacking)} runs: they need the extra cellspec[conformance]")
 
     line = progress_line(every_s=0.0)
 

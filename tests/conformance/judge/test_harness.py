@@ -34,9 +34,9 @@ from cellspec.conformance import (
     Workload,
     run_workload,
 )
-from cellspec.conformance.campaign.strategies import workloads
 from cellspec.graph.rules import ColumnRule
 from tests.tiny import Steps, Tiny, TinyAsync, TinySync
+from tests.workloads import workloads
 
 T = ExecutionTraits
 A = ColumnDescriptor("a", traits=T.START)

@@ -18,11 +18,11 @@ import cellspec.conformance.judge.table_judge as table_judge_module
 import cellspec.conformance.run.values as values_module
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy
 from cellspec.conformance import SKIPPED, Fault, RunResult, Table, Value, Workload, run_workload
-from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.expected_table import expected_table
 from cellspec.conformance.judge.table_judge import TableJudge, TableViolation
 from cellspec.conformance.run.values import Registry, barrier_value, value_of
 from tests.tiny import TinyAsync
+from tests.workloads import workloads
 
 T = ExecutionTraits
 A, B = ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, GraphError, Limits, SpecError
 from cellspec.conformance import Fault, StorageFault, Workload
-from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.workload import DEFAULT_LATENCY_S, TICK_S, End
+from tests.workloads import workloads
 
 T = ExecutionTraits
 AB = (ColumnDescriptor("a", traits=T.START), ColumnDescriptor("b", dependencies=["a"]))

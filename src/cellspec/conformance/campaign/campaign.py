@@ -1,6 +1,6 @@
 """A campaign: many random workloads of one profile, and what breaks in them.
 
-Hypothesis draws the workloads (`cellspec.conformance.campaign.strategies`), and the harness runs
+The generator draws the workloads (`cellspec.conformance.campaign.generator`), and the harness runs
 and judges each. The campaign keeps `Evidence` of the runs, and a `Failure` for each bug that it
 finds.
 
@@ -9,30 +9,24 @@ finds.
 with this one behind the clause that broke. The run that came farthest is the evidence. A campaign
 may also be asked to stop at the first violation.
 
-*Same seed, same campaign.* The draws are a function of the seed alone. An example database, a
-deadline and other imported modules leave them unchanged.
+*Same seed, same campaign.* The draws are a function of the seed alone, and each workload is drawn
+on its own: the first ones of a longer campaign are those of a shorter one.
 
 *Every so often twice.* One workload in five is run a second time, and both runs must be equal.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
-from hypothesis import seed as seeded
-from hypothesis.internal.conjecture.providers import HypothesisProvider
-from hypothesis.strategies import SearchStrategy
-
 from cellspec.conformance.campaign.causes import Causes, Place, Run
+from cellspec.conformance.campaign.choices import DullestChoices, SeededChoices
+from cellspec.conformance.campaign.generator.workload import workload
 from cellspec.conformance.campaign.results import Campaign
-from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.coverage import Coverage, coverage_of
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.run_result import RunResult
@@ -43,8 +37,7 @@ from cellspec.errors import SpecError
 __all__ = [
     "REDRAWS_MAX",
     "REPEAT_EVERY",
-    "draw",
-    "draws_of_the_seed_alone",
+    "drawn_workload",
     "run_campaign",
 ]
 
@@ -86,11 +79,10 @@ def run_campaign(
     """
     campaign = Campaign(profile, Evidence(planned=max_examples))
     evidence = campaign.evidence
-    strategy = workloads(profile, beside=sorted(beside))
     always = tuple(sorted(waive))
     causes = Causes(run, fit=fit) if causes is None else causes
     for example in range(1, max_examples + 1):
-        work = _fitting(strategy, fit, seed, profile, example)
+        work = _fitting(fit, seed, profile, example, beside)
         waived = always
         try:
             result = run(work, waived)
@@ -110,13 +102,10 @@ def run_campaign(
     return campaign
 
 
-def _fitting(
-    strategy: SearchStrategy[Workload], fit: Fit, seed: int, profile: str, example: int
-) -> Workload:
+def _fitting(fit: Fit, seed: int, profile: str, example: int, known: Collection[str]) -> Workload:
     """The n-th workload of a campaign: the first draw that the engine can be asked for."""
     for again in range(REDRAWS_MAX):
-        seed_here = workload_seed(seed, profile, example, again)
-        work = fit(draw(strategy, seed_here, dullest=example == 1 and not again))
+        work = fit(drawn_workload(seed, profile, example, known, again=again))
         if work is not None:
             return work
     raise SpecError(
@@ -125,50 +114,22 @@ def _fitting(
     )
 
 
-def workload_seed(seed: int, profile: str, example: int, again: int = 0) -> int:
-    """The seed of the n-th workload of a profile's campaign, at the first or a later try."""
-    text = f"{seed} {profile} {example}" + (f" {again}" if again else "")
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
-
-
-def draw(strategy: SearchStrategy[Workload], seed: int, *, dullest: bool = False) -> Workload:
-    """One workload, a function of the seed alone.
-
-    Each workload of a campaign is drawn on its own, from a seed of its own. Asked for a hundred at
-    once, Hypothesis makes most of them by small changes to the ones before, which gives less than
-    half as many different pipelines. And so the first workloads of a longer campaign are those of a
-    shorter one.
+def drawn_workload(
+    seed: int, profile: str, example: int, known: Collection[str] = (), *, again: int = 0
+) -> Workload:
+    """The n-th workload of a profile's campaign, as it is drawn.
 
     Args:
-        strategy: the strategy to draw from.
-        seed: the seed of the draw.
-        dullest: take the first choice of everything instead.
+        seed: the seed of the campaign.
+        profile: the profile.
+        example: the number of the workload, from 1; the first one is the dullest.
+        known: other capabilities that it may make use of.
+        again: how often it was drawn before.
     """
-    drawn: list[Workload] = []
-
-    # Hypothesis begins with the dullest example, always, and draws the second.
-    @seeded(seed)
-    @settings(
-        max_examples=1 if dullest else 2,
-        database=None,
-        deadline=None,
-        derandomize=False,
-        print_blob=False,
-        verbosity=Verbosity.quiet,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def keep(work: Workload) -> None:
-        drawn.append(work)
-
-    # Without a database nobody asks for the key of this function in it: a digest of its source.
-    vars(keep)["_hypothesis_internal_database_key"] = b""
-    with draws_of_the_seed_alone(), warnings.catch_warnings():
-        # Threads of an engine that is never stopped may use it meanwhile; no draw sees that.
-        warnings.filterwarnings("ignore", "Do not use the `random` module inside strategies")
-        keep()
-    return drawn[-1]
+    if example == 1 and not again:
+        return workload(DullestChoices(), profile, known)
+    text = f"{seed} {profile} {example}" + (f" {again}" if again else "")
+    return workload(SeededChoices(text), profile, known)
 
 
 def _account(
@@ -249,21 +210,3 @@ def _comparable(result: RunResult) -> bool:
         and not result.tables[-1].dropped
         and not result.work.targets
     )
-
-
-@contextlib.contextmanager
-def draws_of_the_seed_alone() -> Iterator[None]:
-    """Keep Hypothesis from drawing constants that it found in the source of imported modules.
-
-    It does so now and then, and for good reason. But then the draws of a seed change with a number
-    in an unrelated module, and "found in 7 workloads" would be wrong tomorrow.
-    """
-    drawn = getattr(HypothesisProvider, "_maybe_draw_constant", None)
-    if drawn is None:
-        yield
-        return
-    HypothesisProvider._maybe_draw_constant = lambda *_, **__: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        HypothesisProvider._maybe_draw_constant = drawn  # type: ignore[method-assign]

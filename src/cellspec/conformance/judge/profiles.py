@@ -36,7 +36,6 @@ class Profile:
         clauses: in the order in which they are reported.
         goals: the coverage goals, in the order in which they are reported.
         drawn: random workloads are drawn for it; else it brings workloads of its own.
-        mixed: workloads of other profiles may have its feature as well.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Profile:
     clauses: tuple[Clause, ...]
     goals: tuple[CoverageGoal, ...]
     drawn: bool = True
-    mixed: bool = True
 
 
 def _goals(*plain: Sometimes, **needing: Collection[Sometimes]) -> tuple[CoverageGoal, ...]:
@@ -177,7 +175,6 @@ PROFILES: tuple[Profile, ...] = (
             drops=[_S.SPENT_BY_TIMEOUT],
             batch_barriers=[_S.BARRIER_TIMED_OUT],
         ),
-        mixed=False,
     ),
     Profile(
         "interrupts",
@@ -192,7 +189,6 @@ PROFILES: tuple[Profile, ...] = (
             resume=[_S.INTERRUPTED_RESUMED],
             storage_steps=[_S.ASKED_IN_CLAIM],
         ),
-        mixed=False,
     ),
     Profile(
         "storage_faults",
@@ -205,7 +201,6 @@ PROFILES: tuple[Profile, ...] = (
             _S.SLOW_WRITE,
             _S.LANDED,
         ),
-        mixed=False,
     ),
     Profile(
         "filters",
@@ -214,14 +209,12 @@ PROFILES: tuple[Profile, ...] = (
         _goals(
             _S.FILTERED, _S.LEFT_OUT, _S.ANSWER_REFUSED, drops__early_stop=[_S.FILTERED_IN_WINDOW]
         ),
-        mixed=False,
     ),
     Profile(
         "cache",
         "answers of a cache, after a crash and without a call",
         clauses_of("cache"),
         _goals(_S.RECALLED, _S.RECALLED_UNDER),
-        mixed=False,
     ),
     Profile(
         "lost_workers",
@@ -234,21 +227,18 @@ PROFILES: tuple[Profile, ...] = (
             _S.REMADE,
             resume=[_S.LOST_BESIDE_DURABLE],
         ),
-        mixed=False,
     ),
     Profile(
         "killer_cells",
         "cells that end the process each time that they are called",
         clauses_of("killer_cells"),
         _goals(_S.KILLED_AGAIN, _S.KILLER_DROPPED),
-        mixed=False,
     ),
     Profile(
         "torn_writes",
         "crashes in the middle of a write, at a byte that nobody announced",
         clauses_of("torn_writes"),
         _goals(_S.WRITE_TORN),
-        mixed=False,
     ),
     Profile(
         "counted_work",

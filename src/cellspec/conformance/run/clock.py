@@ -97,8 +97,9 @@ class ChosenClock(LoopClock):
 
     def _end_one(self) -> None:
         self._armed = False
-        if self._calls:
-            futures = list(self._calls)
+        # A call that was cancelled in this instant is in flight until its task hears of it.
+        futures = [future for future in self._calls if not future.done()]
+        if futures:
             named = {self._calls[future]: future for future in futures}
             ends = named[self._choose("end of call", list(named))]
             del self._calls[ends]

@@ -1,4 +1,4 @@
-"""Random workloads: each is valid, uses only the capabilities given, and shrinks to the least."""
+"""The generator: each workload is valid, uses only the capabilities given, and shrinks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ from hypothesis import strategies as st
 from cellspec import ExecutionTraits, Machine
 from cellspec.check.checker import Finding
 from cellspec.conformance.campaign.campaign import run_campaign
+from cellspec.conformance.campaign.choices import SeededChoices
+from cellspec.conformance.campaign.generator.features import (
+    FEATURES,
+    NEEDS,
+    NEVER_TOGETHER,
+    features_of,
+)
+from cellspec.conformance.campaign.generator.workload import workload
 from cellspec.conformance.campaign.shrink_workload import size_of
-from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import CAPABILITIES
 from cellspec.conformance.run.case import Case, describe, python_test
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
+from tests.workloads import workloads
 
 NAMES = [profile.name for profile in DRAWN]
-ALONE = [profile.name for profile in DRAWN if not profile.mixed]
 T = ExecutionTraits
 
 everything = st.sampled_from(NAMES).flatmap(lambda name: workloads(name, beside=CAPABILITIES))
@@ -119,51 +126,37 @@ def test_the_core_has_nothing_that_is_a_profile_of_its_own(work: Workload) -> No
     assert work.batch_size is None
 
 
-HAS: dict[str, Callable[[Workload], bool]] = {
-    "ordered": lambda work: any(item.is_ordered for item in work.columns),
-    "streaming": lambda work: any(item.is_row_streamable for item in work.columns),
-    "groups": lambda work: work.limits.group_rows is not None,
-    "retries": lambda work: any(
-        fault.failure in ("retryable", "backpressure") and not fault.answers
-        for fault in work.faults
-    ),
-    "drops": lambda work: any(fault.failure == "permanent" for fault in work.faults),
-    "skips": lambda work: bool(work.skips),
-    "resume": lambda work: bool(work.crashes),
-    "batch_barriers": lambda work: work.batch_size is not None,
-    "column_checkpoints": lambda work: work.checkpoint_version > 1,
-    "set_claims": lambda work: work.checkpoint_version == 3,
-    "targets": lambda work: bool(work.targets),
-    "config": lambda work: any(work.visits),
-    "early_stop": lambda work: work.failures.stop_window is not None,
-    "filters": lambda work: bool(work.rejects),
-    "timeouts": lambda work: work.timeout_s is not None,
-    "interrupts": lambda work: bool(work.stop_at),
-    "cache": lambda work: bool(work.crashes),
-    "lost_workers": lambda work: any(work.worker_losses),
-    "row_ids": lambda work: bool(work.row_ids),
-    "storage_faults": lambda work: bool(work.storage_faults),
-    "killer_cells": lambda work: bool(work.killers),
-    "torn_writes": lambda work: any(work.torn),
-}
+# A profile whose feature shows in what an engine does, and not in the workload.
+UNSEEN = {"cache": "resume"}
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_a_profile_uses_its_feature_and_none_that_is_not_beside_it(name: str) -> None:
-    alone = drawn(name, ())
-    assert any(map(HAS[name], alone))
-    # A retryable failure that spends the only attempt drops its row: that needs no retries.
-    # Only what a crash leaves can be recalled: the workloads of a cache are those of a resume.
-    # After a killer the process goes on as after a crash; what storage loses shows after one.
-    dies = name in ("cache", "resume", "killer_cells", "storage_faults", "torn_writes")
-    alike = {name, "cache", "resume"} if dies else {name}
-    others = [other for other in HAS if other not in alike and any(map(HAS[other], alone))]
-    assert others == []
+    own = UNSEEN.get(name, name)
+    # A call that hangs as often as it may be tried drops its row; so does a spent attempt.
+    alike = {own, *NEEDS.get(name, ())}
+    alone = [features_of(work) - alike for work in drawn(name, ())]
+    assert set().union(*alone) == set()
+    assert sum(own in features_of(work) for work in drawn(name, ())) > 40
 
 
-@pytest.mark.parametrize("name", [name for name in HAS if name not in ALONE])
+@pytest.mark.parametrize("name", FEATURES)
 def test_every_feature_beside_the_profile_is_used_now_and_then(name: str) -> None:
-    assert any(map(HAS[name], drawn("resume", CAPABILITIES)))
+    assert any(name in features_of(work) for work in drawn("resume", CAPABILITIES))
+
+
+def test_features_that_are_kept_apart_never_meet() -> None:
+    for name in NAMES:
+        for work in drawn(name, CAPABILITIES):
+            has = features_of(work)
+            assert not [pair for pair in NEVER_TOGETHER if pair <= has], work
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_workload_has_the_features_that_are_forced_on_it(name: str) -> None:
+    for seed in range(20):
+        work = workload(SeededChoices(str(seed)), "resume", CAPABILITIES, forced=(name,))
+        assert name in features_of(work)
 
 
 # Shrinking
