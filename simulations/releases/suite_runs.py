@@ -111,11 +111,7 @@ def _run(
     command = [
         str(workspace.python(release)),
         *("-m", "pytest", "-q", "-c", "pytest.ini", "-p", "no:cacheprovider"),
-        *(
-            "--tb=no",
-            "--pyargs",
-            "cellspec.conformance",
-        ),
+        *("--tb=no", "--pyargs", "cellspec.conformance"),
         f"--engine-backend={entry_point.backend}",
         f"--max-examples={plan.examples_of(workspace.engine, release)}",
         f"--seed={seed}",
