@@ -159,7 +159,9 @@ def _defect(found: Findings, defect: Defect, place: int, causes: Sequence[Told])
     yield from _where(found, defect)
     runs = f"Found by {places(defect.found)}"
     alike = f"; {defect.cases} workloads that do the same" if defect.cases > 1 else ""
-    yield from wrapped(f"{runs}{alike}. {_reach(found, defect)}")
+    seed = defect.shown.failure.get("seed")
+    drawn = "" if seed is None else f"; drawn from seed {seed}"
+    yield from wrapped(f"{runs}{alike}{drawn}. {_reach(found, defect)}")
     yield ""
     yield from _changes(defect)
     yield "The smallest workload:"

@@ -137,6 +137,7 @@ def _defect(defect: Defect) -> Json:
         "explanation": explanation_of(failure),
         "seq": failure.get("seq"),
         "waived": list(defect.shown.case.waived),
+        **({"seed": failure["seed"]} if "seed" in failure else {}),
         "after": defect.after,
         "repeated": defect.repeated,
         "cases": defect.cases,
@@ -270,6 +271,7 @@ def _read_defect(each: Json, folder: Path) -> Defect:
         "workload": case.workload.to_dict(),
         "trace": trace,
         "waived": each["waived"],
+        **({"seed": each["seed"]} if "seed" in each else {}),
     }
     found = FoundCase(Path(each["case"]).name, case, failure, _places(each["places"]))
     replays = {(version, entry_point): said for version, entry_point, said in each["replays"]}
