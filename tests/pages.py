@@ -177,7 +177,12 @@ _INSTEAD = {
 NEEDS = {"node": "node ", "rumur": "rumur one.m", "datadesigner": "text_to_sql_azure"}
 
 # Pages whose commands make dozens of runs each; `make test-pages` runs and compares them.
-SLOW_PAGES = ("plans/ten-questions.md", "simulations/sweeps.md", "simulations/tuning.md")
+SLOW_PAGES = (
+    "plans/every-day.md",
+    "plans/ten-questions.md",
+    "simulations/sweeps.md",
+    "simulations/tuning.md",
+)
 
 # Pages whose every block is written by a command, and blocks of text that no command prints
 

@@ -6,12 +6,14 @@ import ast
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cellspec.clauses import chapters, clauses
 from cellspec.conformance.judge.profiles import ENGINE_CLAUSES
@@ -153,6 +155,21 @@ def reason(page: Path, block: Block) -> str:
     keys = [key for key in NOT_PRINTED if key == name(page)]
     keys += [key for key in NOT_PRINTED if f"{name(page)}: {block.body}".startswith(key + "")]
     return NOT_PRINTED[keys[0]] if keys else ""
+
+
+def test_the_job_for_every_day_runs_what_the_shell_block_runs() -> None:
+    blocks = list(blocks_of(TEXTS[ROOT / "plans" / "every-day.md"]))
+    shown = next(block.body for block in blocks if "--conformance-baseline" in block.body)
+    job = yaml.safe_load(next(block.body for block in blocks if block.kind == "yaml"))
+    steps = job["jobs"]["conformance"]["steps"]
+    (step,) = (step for step in steps if "pytest" in step.get("run", ""))
+    (suite,) = re.findall(r'^suite="(.*)"$', shown, re.MULTILINE)
+    (options,) = re.findall(r"^\$suite (--conformance-baseline.*?) \|\|", shown, re.MULTILINE)
+    short = {"--profile=core", "--max-examples=60"}
+    assert (
+        set(shlex.split(step["run"].replace("\\\n", " ")))
+        == {*suite.split(), *options.split()} - short
+    )
 
 
 def test_no_exception_is_left_over() -> None:

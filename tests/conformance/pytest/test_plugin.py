@@ -630,7 +630,8 @@ def test_a_report_that_cannot_be_written_is_said_in_a_line(suite: pytest.Pyteste
 
 
 def test_junit_says_of_each_clause_its_verdict_and_profile(suite: pytest.Pytester) -> None:
-    judge(suite, "Forgetful", FEW, "--junitxml=junit.xml")
+    result = judge(suite, "Forgetful", FEW, "--junitxml=junit.xml")
+    assert "warnings" not in result.parseoutcomes()
     said = {}
     for case in ElementTree.parse("junit.xml").getroot().iter("testcase"):
         properties = {item.get("name"): item.get("value") for item in case.iter("property")}

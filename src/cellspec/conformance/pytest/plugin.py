@@ -195,6 +195,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except SpecError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(session, _NAME)
+    # pytest writes the properties in each format of JUnit, and warns of every test in the newer.
+    config.addinivalue_line("filterwarnings", "ignore:record_property is incompatible")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
