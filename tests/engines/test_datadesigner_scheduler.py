@@ -24,7 +24,9 @@ from cellspec.conformance.campaign.causes import Causes
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.run_result import RunResult
-from cellspec.conformance.run.workload import Fault, Workload
+from cellspec.conformance.run.backend import reasons_of
+from cellspec.conformance.run.coverage_goals import Sometimes
+from cellspec.conformance.run.workload import Fault, StorageFault, Workload
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
 from cellspec.machine.machine import FailurePolicy, Limits
@@ -530,3 +532,48 @@ def test_stored_lines_name_each_row_once(backend: SchedulerBackend, tmp_path: Pa
     ]
     assert len(lines) == 3
     assert not any(ROW in line for line in lines)
+
+
+# Storage
+
+FULL = Workload((A,), rows=4, limits=Limits(group_rows=2), storage_faults=(StorageFault("data"),))
+
+
+def test_a_row_group_that_cannot_be_saved_is_missed() -> None:
+    """Defect of 0.9.7: the scheduler logs the error, and ends as if all were well."""
+    backend = SchedulerBackend()
+    work = fitted_to(FULL, load())
+    assert [one.clause for one in run_workload(backend, work).violations] == ["SCHED-10"]
+    result = run_workload(backend, work, waive=("SCHED-10", "CKPT-23"))
+    assert [one.clause for one in result.violations] == ["TABLE-04"]
+    assert sorted(result.tables[-1].rows) == [2, 3]
+
+
+class _Raises(SchedulerBackend):
+    """A scheduler that ends with the error of a write."""
+
+    def alter(self, run: Any) -> None:
+        plain = run.scheduler.run
+
+        async def raises() -> None:
+            await plain()
+            raise RuntimeError("a row group could not be saved")
+
+        run.scheduler.run = raises
+
+
+def test_a_scheduler_that_says_that_a_write_failed_is_right() -> None:
+    last = FULL.replace(
+        limits=Limits(group_rows=2, groups=1), storage_faults=(StorageFault("data", 2),)
+    )
+    result = run_workload(_Raises(), fitted_to(last, load()))
+    assert not result.violations
+    assert result.outcomes == ["failed"]
+
+
+def test_each_capability_that_is_left_out_has_a_reason() -> None:
+    backend = SchedulerBackend()
+    unasked, unclaimed = reasons_of(backend)
+    assert set(unasked) <= set(map(str, Sometimes))
+    assert {"resume", "targets", "config", "torn_writes", "streaming"} <= set(unclaimed)
+    assert not set(unclaimed) & backend.capabilities

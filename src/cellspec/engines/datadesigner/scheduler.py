@@ -97,7 +97,13 @@ class SchedulerBackend:
         run = SchedulerRun(probe, self.release)
         self.alter(run)
         with _silence():
-            await run.scheduler.run()
+            try:
+                await run.scheduler.run()
+            except Exception:
+                if not run.lost_write:
+                    raise
+                run.report_end(failed=True)
+                return
         run.report_end()
 
     def alter(self, run: SchedulerRun) -> None:

@@ -30,6 +30,7 @@ class SchedulerRun:
         tracker: its completion tracker.
         buffer: its buffer of row groups.
         graph: its execution graph.
+        lost_write: the error of a write that failed; "" for none.
     """
 
     def __init__(self, probe: Probe, release: Release) -> None:
@@ -44,6 +45,7 @@ class SchedulerRun:
         self._held: dict[tuple[str, int], list[int]] = {}
         self._dropped: set[int] = set()
         self._left_out: set[int] = set()
+        self.lost_write = ""
         self.make()
 
     def make(self) -> None:
@@ -155,13 +157,18 @@ class SchedulerRun:
         try:
             with self.probe.storage_sync("data"):
                 yield
-        except OSError:
+        except OSError as error:
+            self.lost_write = str(error)
             self.probe.checkpoint_failed()
             raise
 
     def not_saved(self, group: int) -> None:
         """A row group could not be written; it leaves all the same."""
-        if self.grouped:
+        self._retire(group)
+
+    def _retire(self, group: int) -> None:
+        # A row that an early stop left out is not resolved.
+        if self.grouped and not self._left_out.intersection(self.rows(group)):
             self.probe.retire(group)
 
     def entered(self, group: int, records: list[dict[str, Any]]) -> None:
@@ -193,12 +200,13 @@ class SchedulerRun:
         safe = sorted({*saved, *dropped})
         for start, stop in ranges_of(safe):
             self.probe.durable("", start, stop)
-        if self.grouped and not self._left_out.intersection(self.rows(group)):
-            self.probe.retire(group)
+        self._retire(group)
 
-    def report_end(self) -> None:
-        """`run` has returned."""
+    def report_end(self, *, failed: bool = False) -> None:
+        """`run` has returned, or failed because of a write."""
         if self.stopped:
             self.probe.end("stopped", "the error rate was reached")
+        elif failed:
+            self.probe.end("failed", self.lost_write)
         else:
             self.probe.end("success")
