@@ -8,7 +8,6 @@ Everything is kept below one folder. You may remove it at any time; the next run
     ENGINE/VERSION/replays/      the cases of all releases, replayed on this one
     ENGINE/VERSION/scripts/      the scripts as they ran, and their output
     ENGINE/VERSION/mended/CAUSE/ the modules of the newest release with a cause mended
-    ENGINE/cases/                the cases that are replayed
     suite/DIGEST/                the suite as it was when the run of the matrix began
 
 A kept result is used again while its *key* is the same: a digest of everything that it depends on.

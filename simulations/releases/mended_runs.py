@@ -26,12 +26,16 @@ from simulations.releases.causes import Cause, mended_text
 from simulations.releases.environments import Workspace, key_of
 from simulations.releases.findings import Mended
 from simulations.releases.processes import Json, read_object
-from simulations.releases.release_list import Release
+from simulations.releases.release_list import EntryPoint, Release
 from simulations.releases.replay_runs import replays_of
 from simulations.releases.script_files import Script
 from simulations.releases.script_runs import script_in
 
 __all__ = ["Mends", "kept_mends", "packages_of", "try_mends"]
+
+
+_TRIES = 4
+"""Replays of one case with one mend: each waives the clause that broke before the case's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +111,7 @@ def try_mends(
                 continue
             workspace.notify(f"{release.version} {entry_point.name}: {len(left)} cases, {cause.id}")
             texts = {name: cases[name] for name in left}
-            said = replays_of(
-                workspace, release, entry_point, texts, limit_s, place, place / "packages"
-            )
-            known.update({name: each["says"] for name, each in said.items()})
+            known.update(_replayed(workspace, release, entry_point, texts, limit_s, place))
             _keep(place, kept)
     return kept_mends(workspace, release, causes, breaks)
 
@@ -141,6 +142,36 @@ def kept_mends(
     return Mends(scripts, {name: tuple(each) for name, each in blames.items()})
 
 
+def _replayed(
+    workspace: Workspace,
+    release: Release,
+    entry_point: EntryPoint,
+    texts: Mapping[str, str],
+    limit_s: float,
+    place: Path,
+) -> dict[str, str]:
+    """What each case does with a mend; clauses that break before its own are waived."""
+    said: dict[str, str] = {}
+    left = dict(texts)
+    for _ in range(_TRIES):
+        ends = replays_of(workspace, release, entry_point, left, limit_s, place, place / "packages")
+        said |= {name: each["says"] for name, each in ends.items()}
+        left = {
+            name: _waiving(left[name], each["clause"])
+            for name, each in ends.items()
+            if each["says"] == "another"
+        }
+        if not left:
+            break
+    return said
+
+
+def _waiving(case: str, clause: str) -> str:
+    """The text of a case with one more clause waived."""
+    data = json.loads(case)
+    return json.dumps({**data, "waived": sorted({*data["waived"], clause})})
+
+
 def _may_mend(cause: Cause, case: str) -> bool:
     """False for a case about cost, which takes long to replay, and a cause about something else."""
     about_cost = json.loads(case)["clause"] in COST_CLAUSES
@@ -167,13 +198,13 @@ def _mend(workspace: Workspace, release: Release, cause: Cause, target: Path) ->
     if packages is None:
         return "there is no environment"
     tops = {Path(one.file).parts[0] for one in cause.mends}
+    target.mkdir(parents=True)
     for top in sorted(tops):
-        shutil.copytree(
-            packages / top,
-            target / top,
-            copy_function=os.link,
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
+        if (packages / top).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(packages / top, target / top, copy_function=os.link, ignore=ignored)
+        elif (packages / top).is_file():
+            os.link(packages / top, target / top)
     for mend in cause.mends:
         path = target / mend.file
         text = mended_text(mend, path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -91,11 +91,10 @@ def replays_of(
         entry_point: the entry point.
         cases: the text of each case file, by name.
         limit_s: seconds for one case.
-        place: a folder for the output.
+        place: a folder for the case files and the output.
         packages: a folder of modules that go before the installed ones.
     """
-    write_files(workspace.folder / workspace.name / "cases", dict(cases))
-    place.mkdir(parents=True, exist_ok=True)
+    write_files(place / "cases", dict(cases))
     return _Replay(workspace, release, entry_point, limit_s, place, packages).results_of(cases)
 
 
@@ -132,7 +131,7 @@ class _Replay:
                 f"--backend={self.entry_point.backend}",
                 f"--out={out}",
                 f"--limit-s={self.limit_s}",
-                *(str(workspace.folder / workspace.name / "cases" / name) for name in left),
+                *(str(place / "cases" / name) for name in left),
             ]
             limit_s = 60 + self.limit_s * len(left)
             more = {"PYTHONHASHSEED": "0"}
