@@ -237,13 +237,13 @@ def _change(before: ClauseResult | None, now: ClauseResult | None, unknown: str)
 
 def _findings(backend: BackendResults) -> dict[Symptom, str]:
     """The findings of a run by their symptoms, each with the first that has it."""
-    told = [
+    broken = [
         (number, str(result.failure.get("detail", "")))
         for number, result in backend.results.items()
         if result.failure is not None
     ]
     found: dict[Symptom, str] = {}
-    for number, detail in (*told, *backend.causes):
+    for number, detail in (*broken, *backend.causes):
         found.setdefault(symptom_of(Finding(number, detail)), detail)
     return found
 
