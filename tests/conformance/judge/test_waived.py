@@ -173,7 +173,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     "reports success after stop": ("SCHED-10", "and it had not done all its work"),
     "reports failure for drops": ("SCHED-12 SCHED-14", "nothing stood in the way of success"),
     "ends before the last save": (
-        "SCHED-10 TABLE-01 TABLE-04 CKPT-22",
+        "SCHED-10 TABLE-01 TABLE-04 CKPT-22 CKPT-23",
         "the same end, seen by outcome, by durable rows and by the table",
     ),
     "claims finished rows": ("SCHED-12 FAIL-04", "storage refuses the claim, and the engine dies"),
@@ -182,7 +182,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
         "its own storage finds the claim without data, and the engine dies",
     ),
     "drops on double end": (
-        "BARR-06 BARR-08 DROP-02 DROP-03 SCHED-09 TABLE-07 GROUP-07",
+        "BARR-06 BARR-08 DROP-01 DROP-02 DROP-03 SCHED-09 TABLE-07 GROUP-07",
         "it reports a drop that it did not make, and goes on with the row",
     ),
     "swaps rows on write": ("TABLE-02 TABLE-03 TABLE-06 TABLE-08", "each swapped cell shows alone"),
@@ -196,7 +196,10 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     ),
     "forgets drops": ("SCHED-12", "a row that is dropped and not known to be is waited for"),
     "table in order of names": ("TABLE-02 TABLE-03", "each moved row shows alone"),
-    "table without gaps": ("TABLE-02 TABLE-03 TABLE-05 TABLE-06", "each moved row shows alone"),
+    "table without gaps": (
+        "TABLE-02 TABLE-03 TABLE-04 TABLE-05 TABLE-06",
+        "each moved row shows alone",
+    ),
     "table with dropped rows": (
         "TABLE-02 TABLE-03 TABLE-07",
         "an invented row shows cell by cell",

@@ -185,7 +185,7 @@ def test_results_have_the_shape_that_programs_read(found: dict[str, Any]) -> Non
     assert backend["capabilities"] == ["core", "retries"]
     assert list(backend["clauses"]) == [c.number for p in PROFILES for c in p.clauses]
     for entry in backend["clauses"].values():
-        assert sorted(entry) == ["examples", "failure", "reason", "verdict"]
+        assert sorted(entry) == ["examples", "exercised", "failure", "reason", "verdict"]
     broken = backend["clauses"]["SCHED-01"]
     assert (broken["verdict"], broken["reason"]) == ("violated", "a[2] is early")
     assert sorted(broken["failure"]) == [
@@ -435,3 +435,17 @@ def test_a_module_beside_the_user_is_found_and_shadows_nothing(tmp_path: Path) -
     assert not made
     assert load_backend("engine_beside:Backend", tmp_path)[1]
     assert json.loads("1") == 1
+
+
+def test_the_summary_names_thin_clauses_and_pairs_of_features(found: dict[str, Any]) -> None:
+    again = json.loads(json.dumps(found))
+    (backend,) = again["backends"]
+    entry = next(iter(backend["clauses"].values()))
+    entry |= {"verdict": "pass", "exercised": 3, "examples": 20}
+    backend["profiles"]["core"] |= {
+        "stopped_at": "",
+        "pairs": {"possible": 3, "met": 2, "unmet": ["groups + skips"]},
+    }
+    text = "\n".join(summary(again))
+    assert re.search(r"^exercised by the fewest workloads: [A-Z]+-\d+ by 3 of 20", text, re.M)
+    assert "  never together in core: groups + skips" in text

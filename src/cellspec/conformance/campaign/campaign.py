@@ -9,8 +9,9 @@ finds.
 with this one behind the clause that broke. The run that came farthest is the evidence. A campaign
 may also be asked to stop at the first violation.
 
-*Same seed, same campaign.* The draws are a function of the seed alone, and each workload is drawn
-on its own: the first ones of a longer campaign are those of a shorter one.
+*Same seed, same campaign.* The draws are a function of the seed and of what the engine can be asked
+for: the first workloads of a longer campaign are those of a shorter one. Every other workload has
+the pair of features that was met least so far (`cellspec.conformance.campaign.pairs`).
 
 *Every so often twice.* One workload in five is run a second time, and both runs must be equal.
 """
@@ -26,6 +27,7 @@ from typing import Any
 from cellspec.conformance.campaign.causes import Causes, Place, Run
 from cellspec.conformance.campaign.choices import DullestChoices, SeededChoices
 from cellspec.conformance.campaign.generator.workload import workload
+from cellspec.conformance.campaign.pairs import Pairs
 from cellspec.conformance.campaign.results import Campaign
 from cellspec.conformance.judge.coverage import Coverage, coverage_of
 from cellspec.conformance.judge.evidence import Evidence
@@ -81,8 +83,12 @@ def run_campaign(
     evidence = campaign.evidence
     always = tuple(sorted(waive))
     causes = Causes(run, fit=fit) if causes is None else causes
+    pairs = Pairs(profile, beside)
+    evidence.pairs, evidence.pair_goals = pairs.met, pairs.goals
     for example in range(1, max_examples + 1):
-        work = _fitting(fit, seed, profile, example, beside)
+        draw = partial(drawn_workload, seed, profile, example, beside, forced=pairs.next(example))
+        work = _fitting(fit, profile, draw)
+        pairs.count(work)
         waived = always
         try:
             result = run(work, waived)
@@ -102,10 +108,10 @@ def run_campaign(
     return campaign
 
 
-def _fitting(fit: Fit, seed: int, profile: str, example: int, known: Collection[str]) -> Workload:
+def _fitting(fit: Fit, profile: str, draw: Callable[..., Workload]) -> Workload:
     """The n-th workload of a campaign: the first draw that the engine can be asked for."""
     for again in range(REDRAWS_MAX):
-        work = fit(drawn_workload(seed, profile, example, known, again=again))
+        work = fit(draw(again=again))
         if work is not None:
             return work
     raise SpecError(
@@ -115,7 +121,13 @@ def _fitting(fit: Fit, seed: int, profile: str, example: int, known: Collection[
 
 
 def drawn_workload(
-    seed: int, profile: str, example: int, known: Collection[str] = (), *, again: int = 0
+    seed: int,
+    profile: str,
+    example: int,
+    known: Collection[str] = (),
+    *,
+    again: int = 0,
+    forced: Collection[str] = (),
 ) -> Workload:
     """The n-th workload of a profile's campaign, as it is drawn.
 
@@ -125,11 +137,12 @@ def drawn_workload(
         example: the number of the workload, from 1; the first one is the dullest.
         known: other capabilities that it may make use of.
         again: how often it was drawn before.
+        forced: features that it is to have; a campaign chooses a pair for every other one.
     """
     if example == 1 and not again:
-        return workload(DullestChoices(), profile, known)
+        return workload(DullestChoices(), profile, known, forced=forced)
     text = f"{seed} {profile} {example}" + (f" {again}" if again else "")
-    return workload(SeededChoices(text), profile, known)
+    return workload(SeededChoices(text), profile, known, forced=forced)
 
 
 def _account(

@@ -54,6 +54,8 @@ class Evidence:
         unjudged: clauses that such runs cannot be judged by, with the reason.
         unasked: situations that this engine cannot express; they are not among its goals,
             and every report lists them.
+        pair_goals: the pairs of features that a workload can have.
+        pairs: for each pair, the number of workloads that had it.
     """
 
     planned: int = 0
@@ -78,6 +80,13 @@ class Evidence:
     blocking: set[str] = field(default_factory=set)
     unjudged: Mapping[str, str] = field(default_factory=dict)
     unasked: tuple[Sometimes, ...] = ()
+    pair_goals: tuple[tuple[str, str], ...] = ()
+    pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def unmet_pairs(self) -> list[tuple[str, str]]:
+        """The pairs of features that could meet in a workload, and never did."""
+        return [pair for pair in self.pair_goals if not self.pairs[pair]]
 
     @property
     def is_silent(self) -> bool:
@@ -128,4 +137,9 @@ class Evidence:
             "stopped_at": self.stopped_at,
             "waived": list(self.waived),
             "unasked": [str(what) for what in self.unasked],
+            "pairs": {
+                "possible": len(self.pair_goals),
+                "met": len(self.pair_goals) - len(self.unmet_pairs),
+                "unmet": [" + ".join(pair) for pair in self.unmet_pairs],
+            },
         }

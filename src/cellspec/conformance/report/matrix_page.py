@@ -241,6 +241,8 @@ def _result_cell(result: ClauseResult | None) -> Markup:
     )
     many = result.examples
     count = None if many is None else counted(many, "example")
+    if count and result.exercised is not None:
+        count = f"exercised by {result.exercised:,} of {count}"
     reason = None if says_pass(result.verdict) else result.reason or None
     return tag(
         "td",
@@ -274,6 +276,10 @@ def _profile(profile: Mapping[str, Any] | None) -> Markup:
         if key in profile
     ]
     parts.append(f"{sum(bool(count) for count in met)} of {len(met)} coverage goals")
+    pairs = profile.get("pairs")
+    if isinstance(pairs, dict) and pairs.get("possible"):
+        parts.append(f"{pairs['met']} of {pairs['possible']} pairs of features")
+        parts += [f"not met: {', '.join(pairs['unmet'])}"] if pairs["unmet"] else []
     stopped = profile.get("stopped_at")
     return tag(
         "td",

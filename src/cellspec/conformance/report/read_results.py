@@ -47,6 +47,8 @@ class ClauseResult:
     examples: int | None
     failure: Mapping[str, Any] | None
     page: str | None
+    exercised: int | None = None
+    """In how many of the examples it could have broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +136,14 @@ def _read_result(
     failure = entry.get("failure")
     if failure is not None and not isinstance(failure, Mapping):
         raise SpecError(f"{where}: failure: expected an object or null, got {failure!r:.80}")
-    examples = entry.get("examples")
+    examples, exercised = entry.get("examples"), entry.get("exercised")
     return ClauseResult(
         verdict=str(verdict),
         reason=str(entry.get("reason") or ""),
         examples=examples if isinstance(examples, int) else None,
         failure=failure,
         page=None if failure is None else _page_name(backend, number, taken),
+        exercised=exercised if isinstance(exercised, int) else None,
     )
 
 

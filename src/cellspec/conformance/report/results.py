@@ -54,6 +54,7 @@ def _backend(suite: Suite) -> Json:
             "verdict": judgement.verdict.value,
             "reason": judgement.reason,
             "examples": 0 if done is None else done.evidence.workloads,
+            "exercised": 0 if done is None else done.evidence.exercised[clause.number],
             "failure": None if failure is None else _failure(suite, failure),
         }
     others = suite.other_failures()

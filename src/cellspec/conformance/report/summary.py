@@ -15,6 +15,9 @@ from cellspec.text import counted, table_lines
 
 __all__ = ["summary"]
 
+_FEWEST = 5
+"""How many clauses are named that the fewest workloads exercised."""
+
 
 def summary(found: Mapping[str, Any]) -> list[str]:
     """The summary of a run, in lines; from its results alone."""
@@ -41,6 +44,7 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     yield from _causes(backend.get("causes", ()))
     for number, detail in backend.get("not_asked", {}).items():
         yield f"  broken too, and not asked for: {number} ({detail})"
+    yield from _thin(backend)
     yield from _inconclusive(backend.get("inconclusive", {"clauses": ()}))
     if "baseline" in backend:
         yield from comparison_lines(backend["baseline"])
@@ -91,6 +95,25 @@ def _causes(causes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if cause["consequences"]:
             yield f"     and with it {', '.join(cause['consequences'])}"
         yield f"     {cause['replay']}"
+
+
+def _thin(backend: Mapping[str, Any]) -> Iterator[str]:
+    """The passes that rest on the fewest workloads, and how many pairs of features met."""
+    passed = [
+        (entry["exercised"], entry["examples"], number)
+        for number, entry in backend["clauses"].items()
+        if says_pass(entry["verdict"]) and entry.get("exercised")
+    ]
+    few = ", ".join(f"{number} by {n:,} of {of:,}" for n, of, number in sorted(passed)[:_FEWEST])
+    if few:
+        yield f"exercised by the fewest workloads: {few}"
+    of = {name: one["pairs"] for name, one in backend["profiles"].items() if "pairs" in one}
+    if any(pairs["possible"] for pairs in of.values()):
+        met, possible = (sum(one[key] for one in of.values()) for key in ("met", "possible"))
+        yield f"pairs of features in one workload, over all profiles: {met:,} of {possible:,}"
+    for name, pairs in of.items():
+        if pairs["unmet"] and not backend["profiles"][name]["stopped_at"]:
+            yield f"  never together in {name}: {', '.join(pairs['unmet'])}"
 
 
 def _inconclusive(found: Mapping[str, Any]) -> Iterator[str]:
