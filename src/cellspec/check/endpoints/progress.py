@@ -135,10 +135,6 @@ class Reading:
         if first and self._line:
             self._begin()
 
-    def clear(self) -> None:
-        """All are gone."""
-        self._line.clear()
-
     def _begin(self) -> None:
         prompt = next(iter(self._line)).prompt
         self._rest_s = prompt / self._speed if self._speed else 0.0
