@@ -177,6 +177,43 @@ def test_runs_of_neighbours_decide_like_the_trial_of_every_order(rows: int, size
     assert refused
 
 
+# Larger tables, each of which only some part of the search decides rightly: rows of the table, of a
+# group and of a batch, an ordered column, each group as it is (waiting, admitted or resolved), the
+# groups whose output is claimed, the limit, and the group that is to be admitted.
+LARGER = [
+    (7, 1, 4, True, "wwwwraa", {1}, 4, 1),
+    (7, 1, 4, False, "awwwwrw", set[int](), 4, 6),
+    (7, 1, 3, False, "wwawwwa", {1, 3}, 3, 4),
+    (8, 1, 3, False, "wwwwawrw", {2}, 3, 1),
+    (9, 1, 5, False, "wrwwaawww", {3, 8}, 5, 7),
+    (14, 3, 5, False, "wwwwa", set[int](), 3, 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "batch", "order", "states", "claimed", "most", "group"), LARGER
+)
+def test_runs_of_neighbours_decide_like_the_trial_of_every_order_in_larger_tables(
+    rows: int,
+    size: int,
+    batch: int,
+    order: bool,
+    states: str,
+    claimed: set[int],
+    most: int,
+    group: int,
+) -> None:
+    left = {each for each, state in enumerate(states) if state == "w"}
+    admitted = {each for each, state in enumerate(states) if state == "a"}
+    resolved = {each for each, state in enumerate(states) if state == "r"}
+    first = min(left | admitted) if order else None
+    spans = spans_of(rows, size, batch, frozenset(claimed | resolved), first)
+    now = frozenset({group, *admitted})
+    assert admission_leads_nowhere(
+        group, admitted, most, spans.__getitem__, left.__contains__
+    ) == every_order_is_stuck(now, spans, left, most)
+
+
 def test_a_group_that_waits_for_nobody_makes_no_other_wait() -> None:
     """Row 16 has its output claimed, and lets rows 12 to 15 end beside rows 8 to 11."""
     columns = (A, X, ColumnDescriptor("c", dependencies=["x"]))
