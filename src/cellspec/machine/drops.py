@@ -113,7 +113,7 @@ def unexplained(run: RunState, column: int, start: int, stop: int) -> int:
     −1 if there is none. It costs a look at the rows' bits, unless all drops are recorded.
     """
     lost = run.counters.lost.get(column)
-    if not run.unrecorded or lost is None or start >= stop:
+    if not run.unrecorded or lost is None:
         return -1
     return next((row for row in lost.within(start, stop) if _is_hole(run, column, row)), -1)
 
