@@ -96,6 +96,27 @@ def test_a_drop_that_was_recorded_before_a_claim_is_read_back_with_it() -> None:
     assert run.completed_rows == 1
 
 
+@pytest.mark.clause("CKPT-17")
+@pytest.mark.parametrize("records_first", [True, False])
+def test_a_drop_is_read_back_where_the_claim_holds_only_cells_made_before_it(
+    records_first: bool,
+) -> None:
+    run = machine()
+    run.start_cell(0, 0)
+    run.complete_cell(0, 0)
+    fail(run, 2, 0)
+    run.durable_rows(0, 1)
+    if records_first:
+        run.record_drop(2, 0, 1)
+    run.checkpoint_begin((1, 0, 0))
+    run.checkpoint_durable()
+    run.crash()
+    wrong, right = ((), ((0, 1),)) if records_first else (((0, 1),), ())
+    with pytest.raises(Violation, match=r"^CKPT-17"):
+        run.resume((1, 0, 0), dropped=wrong)
+    run.resume((1, 0, 0), dropped=right)
+
+
 @pytest.mark.clause("DROP-04")
 @pytest.mark.parametrize("rows", [(1,), (1, 2)])
 def test_a_claim_names_the_first_cell_that_an_unrecorded_drop_left_unmade(
@@ -114,6 +135,44 @@ def test_a_claim_names_the_first_cell_that_an_unrecorded_drop_left_unmade(
         run.checkpoint_begin((2, 1, 1))
     run.record_drop(0, 1, 2)
     run.checkpoint_begin((2, 1, 1))
+
+
+@pytest.mark.clause("DROP-01")
+def test_a_barrier_that_fails_over_rows_that_are_given_up_may_be_recorded_for_each() -> None:
+    columns = [
+        ColumnDescriptor("a", traits=T.START),
+        ColumnDescriptor("v", traits=T.BARRIER),
+    ]
+    run = Machine(ExecutionGraph(3, columns))
+    run.start_barrier(1, 0)
+    fail(run, 0, 0, 1)
+    run.fail_barrier(1, 0, "permanent")
+    run.record_drop(1, 0, 2)
+    run.record_drop(1, 2, 3)
+
+
+@pytest.mark.clause("DROP-04")
+def test_a_claim_is_refused_for_the_row_that_is_not_recorded_beside_one_that_is() -> None:
+    run = machine("CKPT-10")
+    fail(run, 0, 0, 1)
+    run.record_drop(0, 0, 1)
+    with pytest.raises(Violation, match=r"^DROP-04: a\[1\] is claimed, but was never made: row 1"):
+        run.checkpoint_begin((2, 1, 1))
+
+
+@pytest.mark.clause("DROP-06")
+def test_only_a_record_that_names_a_killer_gives_a_row_up() -> None:
+    run = Machine(ExecutionGraph(1, [ColumnDescriptor("a"), ColumnDescriptor("b")]))
+    run.state.killers = Killers(1)
+    for action in (Action("start", "a", (0, 1), attempt=1), Action("crash")):
+        run.apply(action)
+    run.apply(Action("resume", claim=(0, 0)))
+    with pytest.raises(Violation, match=r"^DROP-01: row 0 is dropped although nothing"):
+        run.record_drop(0, 0, 1)
+    fail(run, 1, 0)
+    with pytest.raises(Violation, match=r"^DROP-01: row 0 is recorded dropped because of 'a', but"):
+        run.record_drop(0, 0, 1, "killer")
+    run.record_drop(1, 0, 1)
 
 
 @pytest.mark.clause("DROP-06")

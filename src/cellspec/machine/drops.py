@@ -58,8 +58,8 @@ def record_drop(
         return
     given = cause or "failed"
     for row in range(start, stop):
-        if given == "killer" and _give_up(run, column, row):
-            continue
+        if given == "killer":
+            _give_up(run, column, row)
         if row not in run.counters.dropped:
             run.breaks("DROP-01", f"row {row} is dropped although nothing of it failed for good")
             # Not judged: the row is gone all the same, and what follows is no finding.
@@ -68,7 +68,7 @@ def record_drop(
             run.breaks("DROP-02", f"the drop of row {row} is recorded again")
         elif column in run.also_failed.get(row, ()) and given == "failed":
             # Of failures at one instant an engine may look at any first.
-            continue
+            pass
         elif run.unrecorded[row] != column:
             other = run.name_of(run.unrecorded[row])
             run.breaks(
@@ -89,11 +89,11 @@ def record_drop(
             run.news.pop(row, None)
 
 
-def _give_up(run: RunState, column: int, row: int) -> bool:
-    """Give a row up because processes died of a node of it (DROP-06); False if that was not it."""
+def _give_up(run: RunState, column: int, row: int) -> None:
+    """Give a row up because processes died of a node of it (DROP-06), if that may be."""
     made = run.counters.cells[column][row] >= DONE
     if run.killers is None or made or row in run.counters.dropped:
-        return False
+        return
     rule = run.graph.rules.columns[column]
     key = barrier_key(column, row // rule.scope_rows) if rule.is_barrier else (column, row)
     if not run.killers.may_give_up(key, run.now):
@@ -104,7 +104,6 @@ def _give_up(run: RunState, column: int, row: int) -> bool:
             "flight since it last ended well",
         )
     drop_row(run, row, column, "killer")
-    return True
 
 
 def unexplained(run: RunState, column: int, start: int, stop: int) -> int:
