@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from typing import Any
@@ -33,8 +34,20 @@ GPU = {"gpu": 3, "api": 2}
         ({"resources": {"gpu": 0}}, "limits: gpu: expected a positive integer, got 0"),
         ({"column_resource": {"a": "gpu"}}, "column 'a' uses resource 'gpu', which has no limit"),
         (
+            {"resources": GPU, "column_resource": {"a": "gpu", "b": "tpu"}},
+            "limits: column 'b' uses resource 'tpu', which has no limit",
+        ),
+        (
             {"resources": GPU, "column_places": {"a": {"gpu": 1}}},
             "limits: column_places: a: expected its column_resource among 'gpu'",
+        ),
+        (
+            {
+                "resources": GPU,
+                "column_resource": {"a": "gpu", "b": "gpu"},
+                "column_places": {"a": {"gpu": 1}, "b": {"api": 1}},
+            },
+            "limits: column_places: b: expected its column_resource among 'api'",
         ),
         (
             {
@@ -69,10 +82,14 @@ def test_limits_that_nobody_could_keep_are_refused(given: dict[str, Any], said: 
     [
         ({"max_attempts": 0}, "failures: max_attempts: expected a positive integer, got 0"),
         ({"max_attempts": True}, "failures: max_attempts: expected a positive integer, got True"),
+        ({"max_attempts": None}, "failures: max_attempts: expected a positive integer, got None"),
         ({"stop_window": 0}, "failures: stop_window: expected a positive integer, got 0"),
         ({"stop_window": 1, "stop_rate": 0.0}, "got 0.0"),
         ({"stop_window": 1, "stop_rate": 1.5}, "got 1.5"),
-        ({"timeout_s": 0.0}, "failures: timeout_s: expected seconds above 0, got 0.0"),
+        *(
+            ({"timeout_s": wrong}, f"failures: timeout_s: expected seconds above 0, got {wrong!r}")
+            for wrong in (0.0, math.inf, True, "1")
+        ),
     ],
 )
 def test_a_failure_policy_that_means_nothing_is_refused(given: dict[str, Any], said: str) -> None:
@@ -93,7 +110,8 @@ PLACES = {"a": {"gpu": 2, "api": 1}, "b": {"gpu": 1}, "c": {"api": 1}, "d": {}}
 def sharing(workers: int | None) -> Machine:
     columns = [ColumnDescriptor(name, traits=ExecutionTraits.START) for name in "abcd"]
     resource = {"a": "gpu", "b": "gpu", "c": "api"}
-    limits = Limits(workers, GPU, resource, column_places={"a": PLACES["a"]})
+    places = {name: PLACES[name] for name in "ab"}
+    limits = Limits(workers, GPU, resource, column_places=places)
     return Machine(ExecutionGraph(3, columns), limits)
 
 
