@@ -121,7 +121,7 @@ def _tell(chosen: Sequence[Fault], results: Results, *, every: bool) -> int:
         became = Counter(results.became(fault) for fault in here)
         words = ", ".join(f"{became[kind]} {kind}" for kind in KINDS)
         print(f"{module}: {len(here)} mutants, {words}")
-        odd += became["open"] + became["not tried"]
+        odd += len(here) - became["killed"] - became["argued"]
         for fault in here:
             killer = results.killer(fault)
             if every and results.became(fault) == "open":

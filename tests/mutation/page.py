@@ -24,7 +24,9 @@ Each such *mutant* meets the tests that enter its function, in a process of its 
 fails: then it is *killed*. Time that runs out kills too. Of those that no test kills, some are
 *argued*: nothing can tell them from the module, or nothing should, and
 [a list](../tests/mutation_survivors.toml) says why. The others are *open*: a test is missing, or
-code is dead. *Not tried* are mutants that no run has come to since their function changed.
+code is dead. *Unfinished* are mutants that lived when the quickest of the tests that reach them
+had run, and meet the others later; *not tried* are those that no run has come to since their
+function changed.
 Measured by
 
 ```sh
@@ -47,6 +49,7 @@ class Numbers:
     killed: int
     argued: int
     open: int
+    unfinished: int
     not_tried: int
 
     def row(self, name: str) -> str:

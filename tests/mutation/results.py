@@ -24,8 +24,8 @@ FOLDER = ROOT / "out" / "mutation"
 
 _LEARNED = "learned.json"
 
-KINDS = ("killed", "argued", "open", "not tried")
-"""What may become of a mutant."""
+KINDS = ("killed", "argued", "open", "unfinished", "not tried")
+"""What may become of a mutant; an unfinished one survived some of the tests that reach it."""
 
 SURVIVORS = ROOT / "tests" / "mutation_survivors.toml"
 
@@ -102,7 +102,10 @@ class Results:
             return "killed"
         if fault.key in argued().get(fault.module, {}):
             return "argued"
-        return "open" if _name(fault) in self.survived else "not tried"
+        met = self.survived.get(_name(fault), {})
+        if not met:
+            return "not tried"
+        return "open" if "quick" in met or not fault.in_body else "unfinished"
 
     def met(self, fault: Fault, round_name: str) -> set[tuple[str, str]]:
         """The test files that a mutant survived as they are now or were, with their digests."""
