@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cellspec import Action, ColumnDescriptor, ExecutionGraph, ExecutionTraits, Machine, SpecError
+from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy
 
 T = ExecutionTraits
@@ -76,7 +77,7 @@ def steps_of(*actions: Action) -> list[tuple[str, tuple[int, int] | None]]:
 
 @pytest.mark.parametrize("end", ["complete", "fail"])
 def test_an_action_on_several_cells_is_a_step_of_each(end: str) -> None:
-    failure = "retryable" if end == "fail" else None
+    failure: Failure | None = "retryable" if end == "fail" else None
     found = steps_of(Action("start", "a", (0, 3)), Action(end, "a", (1, 3), failure=failure))
     assert found == [
         *(("start", (row, row + 1)) for row in range(3)),
