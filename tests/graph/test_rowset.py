@@ -43,7 +43,7 @@ def test_a_set_of_rows_is_a_set(total: int, picks: list[tuple[int, bool]]) -> No
         assert len(mine) == len(model)
     assert [row in mine for row in range(total)] == [row in model for row in range(total)]
     assert list(mine) == sorted(model)
-    again = RowSet(total, picks and sorted(model))
+    again = RowSet(total, sorted(model) if picks else ())
     assert (list(again), len(again)) == (list(mine), len(mine))
 
 
