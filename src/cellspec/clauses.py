@@ -21,7 +21,7 @@ __all__ = [
     "Chapter",
     "Clause",
     "chapters",
-    "clause_digests",
+    "clause_digest",
     "clause_set",
     "clause_set_data",
     "clause_set_version",
@@ -141,18 +141,14 @@ def clause_set() -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def clause_digests() -> dict[str, str]:
-    """By clause, a digest of all that judging by it follows from.
+def clause_digest(clause: Clause) -> str:
+    """The digest of all that judging by a clause follows from.
 
-    A user keeps these to see which clauses another version of cellspec adds or changes
+    A user keeps the digests of all to see which clauses another version of cellspec adds or changes
     (`cellspec.conformance.campaign.pins`).
     """
-    return {
-        clause.number: hashlib.blake2b(
-            json.dumps(_what_judges(clause)).encode(), digest_size=8
-        ).hexdigest()
-        for clause in clauses().values()
-    }
+    text = json.dumps(_what_judges(clause))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def clause_set_data() -> dict[str, str]:

@@ -10,7 +10,7 @@ in each run, and her build fails by none of it until she pins the new set: she r
 the next run writes it again.
 
 A clause counts as changed if anything changed that judging by it follows from
-(`cellspec.clauses.clause_digests`). The sentences are in the file for people, who read what a
+(`cellspec.clauses.clause_digest`). The sentences are in the file for people, who read what a
 clause was.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.clauses import (
-    clause_digests,
+    clause_digest,
     clause_set,
     clause_set_version,
     clauses,
@@ -62,7 +62,8 @@ class Pins:
 
     def is_changed(self, clause: str) -> bool:
         """Whether the clause was there, and judges otherwise now."""
-        return not self.is_new(clause) and self.digests[clause] != clause_digests().get(clause)
+        known, pinned = clauses().get(clause), self.digests.get(clause)
+        return known is not None and pinned not in (None, clause_digest(known))
 
     @property
     def removed(self) -> dict[str, str]:
@@ -114,10 +115,10 @@ class Pins:
 
 def pins_text() -> str:
     """The file that pins the clauses and the coverage goals of this version."""
-    known = clauses()
     pairs = (
-        f"  {json.dumps(number)}: {json.dumps([digest, known[number].text], ensure_ascii=False)}"
-        for number, digest in clause_digests().items()
+        f"  {json.dumps(number)}: "
+        f"{json.dumps([clause_digest(clause), clause.text], ensure_ascii=False)}"
+        for number, clause in clauses().items()
     )
     goals = (f"  {json.dumps(profile.name)}: {_listed(profile)}" for profile in PROFILES)
     return (
