@@ -135,8 +135,12 @@ def test_a_method_is_observed_as_the_action_of_its_name(steps: list[Action]) -> 
     policy = FailurePolicy(max_attempts=2, stop_window=1, stop_rate=1.0)
     machine, seen = Machine(_graph(), failures=policy), list[Action]()
     machine.on_step = seen.append
+    same = Machine(_graph(), failures=policy)
     for step in steps:
         _by_method(machine, step)
+        same.apply(step)
+        assert machine.state.stores == same.state.stores
+        assert machine.state.paused_until == same.state.paused_until
     assert seen == steps
 
 
@@ -178,6 +182,16 @@ def test_the_observed_steps_are_those_applied_and_replay_to_the_same_state(seed:
     assert again.incarnation == machine.incarnation
     assert again.completed_rows == machine.completed_rows
     assert list(again.enabled()) == list(machine.enabled())
+
+
+@pytest.mark.clause("SCHED-12")
+def test_a_run_with_work_left_that_nothing_moves_on_is_stuck() -> None:
+    machine = Machine(_graph())
+    with pytest.raises(Violation, match=r"^SCHED-12: nothing can ever run again at t=0 s, with 0"):
+        machine.stuck()
+    machine.request_stop()
+    machine.end("interrupted")
+    machine.stuck()
 
 
 def test_a_refused_step_is_not_observed() -> None:

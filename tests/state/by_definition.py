@@ -22,6 +22,12 @@ SHAPES = {
     "ordered": [("a", T.START, ""), ("b", T.ORDERED, "a"), ("c", T.NONE, "b")],
     "barrier": [("a", T.START, ""), ("b", T.BARRIER, "a"), ("c", T.NONE, "ab")],
     "batches": [("a", T.START, ""), ("b", T.BATCH_BARRIER, "a"), ("c", T.BATCH_BARRIER, "b")],
+    "batches over a barrier": [
+        ("a", T.START, ""),
+        ("b", T.BARRIER, "a"),
+        ("c", T.BATCH_BARRIER, "b"),
+        ("d", T.BATCH_BARRIER, "ab"),
+    ],
     "ordered batches": [
         ("a", T.ORDERED, ""),
         ("b", T.BATCH_BARRIER | T.ORDERED, "a"),

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from cellspec import Limits
+from cellspec import Action, Limits
 from tests.state.by_definition import SHAPES, Run
 
 LIMITS = {
@@ -18,7 +18,7 @@ LIMITS = {
 }
 
 
-@pytest.mark.clause("SCHED-06", "SCHED-11", "FAIL-03")
+@pytest.mark.clause("SCHED-06", "SCHED-11", "FAIL-03", "FAIL-08")
 @pytest.mark.parametrize("limits", LIMITS.values(), ids=list(LIMITS))
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("seed", range(3))
@@ -32,7 +32,11 @@ def test_a_node_starts_when_it_is_ready_its_backoff_is_over_and_a_slot_is_free(
         counters = run.machine.counters
         assert sum(counters.ready) + sum(counters.ready_barriers) == len(run.ready())
         assert run.machine.in_flight == len(run.running)
-        if run.running and drawn.random() < (0.5 if startable else 0.9):
+        lost = run.may_lose()
+        if lost and drawn.random() < 0.1:
+            run.machine.apply(Action("worker_lost"))
+            run.take(drawn.choice(lost), "lose")
+        elif run.running and drawn.random() < (0.5 if startable else 0.9):
             node = drawn.choice(sorted(run.running, key=str))
             if drawn.random() < 0.4:
                 run.fail(node, run.machine.now + drawn.choice((0.0, 1.0, 2.0)))

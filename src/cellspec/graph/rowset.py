@@ -134,12 +134,6 @@ class RowSet:
                 row += 1
         return row if row < stop else -1
 
-    def discard(self, row: int) -> None:
-        """Take a row out, if it is in."""
-        if row in self:
-            self._bits[row >> 3] &= ~(1 << (row & 7))
-            self._count -= 1
-
     def __contains__(self, row: int) -> bool:
         return bool(self._count) and bool(self._bits[row >> 3] >> (row & 7) & 1)
 

@@ -120,8 +120,6 @@ def _keep_output(nodes: NodeStates, column: int, span: tuple[int, int], lost: Ra
     for first, after in (*lost, (span[1], span[1])):
         for row in range(at, first):
             kept.add(row)
-        for row in range(first, after):
-            kept.discard(row)
         at = after
 
 
