@@ -40,6 +40,8 @@ from tests.mutation.faults import PACKAGE, ROOMS, ROOT, Fault, path_of
 
 __all__ = ["NEAR", "ROUNDS", "Learned", "Round", "Tests", "file_of", "files_of", "forked"]
 
+_OUT_OF_TIME = "out of time"
+
 WALL_S = 120
 """How long one mutant may wait; what it may compute goes by what its tests take without a fault."""
 
@@ -417,10 +419,12 @@ class _Swapping(_Plugin):
             group, child = self._running.pop(key.fd)
             with os.fdopen(key.fd, encoding="utf-8") as pipe:
                 said = pipe.read()
-            os.waitpid(child, 0)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             # The last line is the test that failed, or that ran when time was up: what computes
             # for too long is in a loop that it should not be in. An empty one ends well.
             found = said.splitlines()[-1] or None
+            if found and code:
+                found = f"{found} ({_OUT_OF_TIME})"
             if found and len(group) > 1:
                 half = len(group) // 2
                 self._waiting += [group[half:], group[:half]]
@@ -456,7 +460,8 @@ class _Swapping(_Plugin):
             for item, after in zip(asked, [*asked[1:], None], strict=True):
                 self._say(item.nodeid)
                 seconds = self._round.times * self._tests.learned.seconds[item.nodeid]
-                _limit(4 * seconds + 0.5, 10 * seconds + 20)
+                # The first test of a process may import what others had imported before.
+                _limit(4 * seconds + 5, 10 * seconds + 60)
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
                 if self.failed:
                     break
