@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-long test-model test-pages test-sdist test-wheel recompute record restores sweeps theory differential validation coverage experiments clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods causes mutation bench-engines test-browser test-clusters test-datadesigner test-long test-model test-pages test-sdist test-wheel recompute record restores sweeps theory differential validation coverage experiments clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -34,6 +34,11 @@ explore: $(READY)
 fuzz: $(READY)
 	$(BIN)/cellspec fuzz --time 300 --plateau 1000000
 	$(BIN)/cellspec fuzz --time 300 --plateau 1000000 --backend machine
+
+# Engines with known bugs, one and two at a time: are the roots that the suite tells these bugs?
+causes: $(READY)
+	rm -f .cellspec/root-causes.jsonl
+	$(BIN)/python -m tests.matrix.root_causes --write
 
 # Which method finds how many bugs in a minute of CPU time; about an hour.
 methods: $(READY)

@@ -393,7 +393,7 @@ def test_an_error_of_the_suite_itself_is_kept_apart(tmp_path: Path) -> None:
     suite.run_all()
     assert sorted(suite.errors) == ["core", "retries"]
     (note,) = suite.errors["core"].__notes__
-    assert re.match(r"workload \d+ of profile core: Workload\(columns=", note)
+    assert re.match(r"workload \d+ of profile core, seed 0: Workload\(columns=", note)
     entry = results(suite)["backends"][0]["clauses"]["SCHED-02"]
     assert entry["verdict"] == "inconclusive"
     assert entry["reason"] == "the suite itself failed: RuntimeError: a bug of the suite"

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -28,8 +28,9 @@ from cellspec.conformance.campaign.causes import Causes, Place, Run
 from cellspec.conformance.campaign.choices import DullestChoices, SeededChoices
 from cellspec.conformance.campaign.generator.workload import workload
 from cellspec.conformance.campaign.pairs import Pairs
+from cellspec.conformance.campaign.rehearsal import Rehearsal
 from cellspec.conformance.campaign.results import Campaign
-from cellspec.conformance.judge.coverage import Coverage, coverage_of
+from cellspec.conformance.judge.coverage import Coverage, run_coverage
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Fit
@@ -46,6 +47,9 @@ __all__ = [
 REPEAT_EVERY = 5
 """Of so many workloads one is run twice."""
 
+_APART = 10**9
+"""Between the numbers of two workloads that are drawn for one place; no campaign is as long."""
+
 REDRAWS_MAX = 100
 """How often a workload is drawn again for a backend that cannot be asked for it."""
 
@@ -57,6 +61,8 @@ def run_campaign(
     beside: Collection[str] = (),
     max_examples: int = 100,
     seed: int = 0,
+    seeds: int = 1,
+    rehearsal: Rehearsal | None = None,
     deterministic: bool = True,
     causes: Causes | None = None,
     stops_at: Callable[[str], bool] = lambda _: False,
@@ -69,8 +75,10 @@ def run_campaign(
         run: runs one workload.
         profile: the profile.
         beside: other capabilities that workloads may make use of.
-        max_examples: workloads to run.
-        seed: the seed of the draws.
+        max_examples: workloads to run of each seed.
+        seed: the seed of the draws; of several the first.
+        seeds: how many seeds there are, one after the other.
+        rehearsal: chooses, of several workloads, the one to run; by default all that are drawn are.
         deterministic: whether two runs of one workload must be equal to the byte, or only in
             violation and table.
         causes: the roots that are known from other campaigns; new ones are added.
@@ -79,24 +87,26 @@ def run_campaign(
         fit: brings a workload to one that the engine can be asked for; if it gives None, the
             workload is drawn again.
     """
-    campaign = Campaign(profile, Evidence(planned=max_examples))
+    campaign = Campaign(profile, Evidence(planned=max_examples * seeds))
     evidence = campaign.evidence
     always = tuple(sorted(waive))
     causes = Causes(run, fit=fit) if causes is None else causes
     pairs = Pairs(profile, beside)
     evidence.pairs, evidence.pair_goals = pairs.met, pairs.goals
-    for example in range(1, max_examples + 1):
-        draw = partial(drawn_workload, seed, profile, example, beside, forced=pairs.next(example))
-        work = _fitting(fit, profile, draw)
+    for place in _places(profile, seed, seeds, max_examples):
+        draw = partial(_drawn, fit, place, beside, pairs.next(place.example))
+        work = draw(0) if rehearsal is None else rehearsal.take(draw)
         pairs.count(work)
         waived = always
         try:
             result = run(work, waived)
         except Exception as error:
-            error.add_note(f"workload {example} of profile {profile}: {work!r}")
+            error.add_note(
+                f"workload {place.example} of profile {profile}, seed {place.seed}: {work!r}"
+            )
             raise
         if result.violations:
-            found = causes.sort(result, Place(profile, example, seed), waived, stops_at)
+            found = causes.sort(result, place, waived, stops_at)
             for failure in found.failures:
                 campaign.failures.setdefault(failure.clause, failure)
             result, waived = found.last, found.waived
@@ -106,6 +116,22 @@ def run_campaign(
             break
     evidence.waived = always
     return campaign
+
+
+def _places(profile: str, seed: int, seeds: int, examples: int) -> Iterator[Place]:
+    """The workloads of a campaign, by seed and number."""
+    for each in range(seed, seed + seeds):
+        yield from (Place(profile, example, each) for example in range(1, examples + 1))
+
+
+def _drawn(
+    fit: Fit, place: Place, known: Collection[str], forced: tuple[str, ...], nth: int
+) -> Workload:
+    """One of the workloads that are drawn for a place, the first by default: 0, 1, …"""
+    # Of another one a later part of the stream is taken, behind every campaign's end.
+    example = place.example + nth * _APART
+    draw = partial(drawn_workload, place.seed, place.profile, example, known, forced=forced)
+    return _fitting(fit, place.profile, draw)
 
 
 def _fitting(fit: Fit, profile: str, draw: Callable[..., Workload]) -> Workload:
@@ -152,18 +178,7 @@ def _account(
     run_again: Callable[[], RunResult],
     deterministic: bool,
 ) -> None:
-    _count(
-        evidence,
-        coverage_of(
-            work,
-            result.events,
-            refused=bool(result.refused) and result.refusal_is_due,
-            visits=result.visits,
-            torn=result.torn,
-            silent=result.silent,
-            due_saves=result.due_saves,
-        ),
-    )
+    _count(evidence, run_coverage(result))
     evidence.refused += bool(result.refused)
     evidence.by_table_alone += result.by_table_alone
     evidence.blocking.update(result.blocking)

@@ -14,8 +14,8 @@ smaller, and belongs to a known root if one of these holds:
 - a workload that is smaller than its smallest by one step shows a symptom of the root instead;
   A root whose smallest workload asks for nothing shows nearly everywhere, so this says nothing;
 - the root broke the same clause, and one of the two smallest workloads asks for all that the other
-  asks for (`needs_of`); or a clause of the same chapter, and both ask for the same, or have as
-  many columns and rows besides.
+  asks for (`cellspec.conformance.campaign.needs`); or a clause of the same chapter, and besides the
+  two ask for something in common, or have as many columns and rows.
 
 Otherwise it is a root of its own. Then the workload is run on with the clause waived, so that one
 bug does not hide others. A symptom that shows only there is a consequence if its smallest workload,
@@ -31,16 +31,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from cellspec.conformance.campaign.needs import needs_of
 from cellspec.conformance.campaign.results import Failure, failure_of
 from cellspec.conformance.campaign.shrink_workload import shrunk_workload, size_of
 from cellspec.conformance.campaign.symptoms import Symptom, symptom_of
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Fit
 from cellspec.conformance.run.workload import Workload
-from cellspec.graph.columns import ColumnDescriptor
 
 __all__ = [
     "RUNS_MAX",
@@ -50,7 +50,6 @@ __all__ = [
     "Root",
     "Run",
     "Sorted",
-    "needs_of",
 ]
 
 SHRINK_RUNS_MAX = 600
@@ -186,7 +185,8 @@ class Causes:
         fronts: dict[str, Root] = {}
         shown: list[Root] = []
         stopped_at = ""
-        for step in range(self._depth() + 1):
+        depth = self._depth()
+        for step in range(depth + 1):
             broken = result.violations[0]
             root = self._root_of(result, place, waived, fronts)
             fronts[broken.clause] = root
@@ -199,7 +199,7 @@ class Causes:
                 root.alone.update([broken.clause] if step == 0 else [])
             if stops_at(root.failure.clause):
                 stopped_at = root.failure.clause
-            if result.adapter or stopped_at:
+            if result.adapter or stopped_at or step == depth:
                 break
             waived = tuple(sorted({*waived, broken.clause}))
             result = self._run(result.work, waived)
@@ -269,6 +269,8 @@ class Causes:
 
         most = max(0, min(self._shrink_runs, self._runs_left))
         shrunk_workload(result.work, breaks, runs_max=most, fit=self._fit)
+        if self._runs_left <= 0:
+            return _Small(symptom, best, waived, frozenset(near))
         if waived:
             # What is near it with clauses waived says little: the waived one may stand in front.
             near.clear()
@@ -320,38 +322,9 @@ def _alike(small: _Small, root: Root) -> bool:
     if clause in (root.failure.clause, *root.consequences):
         return comparable
     same = mine == others or (comparable and size_of(work)[:2] == size_of(other)[:2])
+    same = same or (comparable and bool(mine & others))
     return same and _chapter(clause) == _chapter(root.failure.clause)
 
 
 def _chapter(clause: str) -> str:
     return clause.partition("-")[0]
-
-
-# What a workload asks for
-
-
-_USUAL = Workload((ColumnDescriptor("a"),), 1)
-_IN_ALL = frozenset({"columns", "rows", "seed", "order_seed", "latency_s", "ends", "batch_size"})
-"""Fields in which workloads differ anyway, or that others imply."""
-
-_OF_PARTS = ("limits", "failures")
-"""Fields that are made of parts."""
-
-
-def needs_of(work: Workload) -> frozenset[str]:
-    """What a workload asks for beyond plain cells, each thing by a name."""
-    found: set[str] = set()
-    for item in fields(Workload):
-        value, usual = getattr(work, item.name), getattr(_USUAL, item.name)
-        if item.name in _OF_PARTS:
-            found.update(
-                part.name
-                for part in fields(value)
-                if getattr(value, part.name) != getattr(usual, part.name)
-            )
-        elif item.name not in _IN_ALL and value != usual:
-            found.add(item.name)
-    found.update(fault.failure for fault in work.faults)
-    for column in work.to_dict()["columns"]:
-        found.update(column["traits"])
-    return frozenset(found - {"faults", "START", "CELL_BY_CELL", "stop_rate"})

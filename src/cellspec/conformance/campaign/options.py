@@ -12,16 +12,33 @@ from cellspec.text import did_you_mean
 
 __all__ = [
     "MAX_EXAMPLES",
+    "SLOW_DRAWN_FOR_ONE",
+    "SLOW_EXAMPLES",
+    "SLOW_RUNS",
+    "SLOW_SHRINK_RUNS",
     "Options",
     "judged_clauses",
     "parse_clauses",
     "parse_profiles",
     "profiles_of",
     "read_expected_failures",
+    "seeds_words",
 ]
 
 MAX_EXAMPLES = 250
 """Workloads of a campaign, unless the user says otherwise."""
+
+SLOW_EXAMPLES = 20
+"""The same for a slow engine."""
+
+SLOW_DRAWN_FOR_ONE = 8
+"""Of so many workloads that are drawn for a slow engine, one is run."""
+
+SLOW_SHRINK_RUNS = 60
+"""Runs of a slow engine in search of a smaller workload for one violation."""
+
+SLOW_RUNS = 240
+"""Runs of a slow engine in search of smaller workloads, for all violations together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +51,9 @@ class Options:
         profiles: names of profiles, or "all".
         only: numbers of clauses with commas between; "" is every clause of the profiles.
         max_examples: workloads of each campaign.
-        seed: the seed of the draws.
+        seed: the seed of the draws; of several the first.
+        seeds: how many seeds there are; their evidence counts together.
+        slow: run few workloads, each dense, for an engine that needs seconds for a run.
         xfails: the list of expected failures.
         first: stop a campaign at its first violation.
         allow_inconclusive: let a run pass with inconclusive clauses.
@@ -50,12 +69,26 @@ class Options:
     only: str = ""
     max_examples: int = MAX_EXAMPLES
     seed: int = 0
+    seeds: int = 1
+    slow: bool = False
     xfails: Path | None = None
     first: bool = False
     allow_inconclusive: bool = False
     slack_s: float = 0.0
     replay: Path | None = None
     cases: Path = Path(".cellspec/cases")
+
+    @property
+    def enough(self) -> int:
+        """The usual number of workloads of a campaign; fewer of them end with no exit code 3."""
+        return SLOW_EXAMPLES if self.slow else MAX_EXAMPLES
+
+
+def seeds_words(options: Options) -> str:
+    """The seed of a run in words, or its seeds."""
+    if options.seeds == 1:
+        return f"seed {options.seed}"
+    return f"seeds {options.seed} to {options.seed + options.seeds - 1}"
 
 
 def parse_profiles(text: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,14 @@ from cellspec.conformance.campaign.campaign import run_campaign
 from cellspec.conformance.campaign.causes import Causes, Root
 from cellspec.conformance.campaign.event_cost import cost_ratios
 from cellspec.conformance.campaign.options import (
-    MAX_EXAMPLES,
+    SLOW_DRAWN_FOR_ONE,
+    SLOW_RUNS,
+    SLOW_SHRINK_RUNS,
     Options,
     profiles_of,
     read_expected_failures,
 )
+from cellspec.conformance.campaign.rehearsal import Rehearsal
 from cellspec.conformance.campaign.results import Campaign, Failure, failure_of
 from cellspec.conformance.campaign.scaling import CostCampaign, judge_cost, run_cost_campaign
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE, SHAPES
@@ -162,6 +165,8 @@ class Suite:
     @cached_property
     def causes(self) -> Causes:
         """The roots of all that broke."""
+        if self.options.slow:
+            return Causes(self.run, fit=self.fit, shrink_runs=SLOW_SHRINK_RUNS, runs=SLOW_RUNS)
         return Causes(self.run, fit=self.fit)
 
     def not_run(self, profile: Profile) -> str:
@@ -222,6 +227,8 @@ class Suite:
                 beside=beside,
                 max_examples=self.options.max_examples,
                 seed=self.options.seed,
+                seeds=self.options.seeds,
+                rehearsal=self._rehearsal(),
                 deterministic=self.deterministic,
                 causes=self.causes,
                 stops_at=self._stops_at,
@@ -240,6 +247,13 @@ class Suite:
             for failure in campaign.failures.values():
                 self.causes.add(failure)
         return campaign
+
+    def _rehearsal(self) -> Rehearsal | None:
+        """Chooses the workloads of a campaign of a slow engine."""
+        if not self.options.slow:
+            return None
+        fast, _ = load_backend("reference", self.options.folder)
+        return Rehearsal(partial(run_workload, fast), SLOW_DRAWN_FOR_ONE)
 
     def _stops_at(self, clause: str) -> bool:
         """Whether a campaign stops when this clause broke."""
@@ -331,7 +345,7 @@ class Suite:
     def fails_inconclusive(self) -> bool:
         """Whether an inconclusive clause fails the run: the run has at least the default length,
         and the user did not allow it."""
-        enough = self.options.max_examples >= MAX_EXAMPLES
+        enough = self.options.max_examples >= self.options.enough
         return bool(self.inconclusive) and enough and not self.options.allow_inconclusive
 
     def broken(self, failure: Failure) -> Judgement:
@@ -370,8 +384,9 @@ class Suite:
         return failure
 
     def cost(self) -> dict[str, Any]:
-        """The cost of an event as figures to look at; empty if no campaign was run."""
-        if not self.campaigns:
+        """The cost of an event as figures to look at; empty without campaigns, or if each run is
+        dear."""
+        if not self.campaigns or self.options.slow:
             return {}
         return {**cost_ratios(self.run, self.fit), "counted": self._counted()}
 
@@ -422,7 +437,11 @@ class Suite:
             parts.append(f"--conformance-only={','.join(asked)}")
         elif len(self.profiles) < len(PROFILES):
             parts.append(f"--profile={','.join(profile.name for profile in self.profiles)}")
-        if options.max_examples != MAX_EXAMPLES:
+        if options.seeds > 1:
+            parts.append(f"--seeds={options.seeds}")
+        if options.slow:
+            parts.append("--slow")
+        if options.max_examples != options.enough:
             parts.append(f"--max-examples={options.max_examples}")
         if options.slack_s:
             parts.append(f"--slack={options.slack_s:g}s")

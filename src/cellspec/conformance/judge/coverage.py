@@ -24,7 +24,7 @@ from cellspec.conformance.judge.coverage_notes import Coverage, Notes
 from cellspec.conformance.judge.group_coverage import GroupCoverage
 from cellspec.conformance.judge.kept_scopes import Kept, kept_scopes
 from cellspec.conformance.judge.process_coverage import ProcessCoverage
-from cellspec.conformance.judge.run_result import Torn
+from cellspec.conformance.judge.run_result import RunResult, Torn
 from cellspec.conformance.judge.silent_resume import (
     OF_CALLS,
     SilentResume,
@@ -37,7 +37,7 @@ from cellspec.conformance.judge.write_coverage import WriteCoverage
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.workload import Visit, Workload
 
-__all__ = ["Coverage", "coverage_of"]
+__all__ = ["Coverage", "coverage_of", "run_coverage"]
 
 
 _VISITS: Mapping[Visit, Sometimes] = {
@@ -45,6 +45,19 @@ _VISITS: Mapping[Visit, Sometimes] = {
     "batch_size": Sometimes.OTHER_BATCHES,
     "pipeline": Sometimes.OTHER_PIPELINE,
 }
+
+
+def run_coverage(result: RunResult) -> Coverage:
+    """The coverage of a judged run."""
+    return coverage_of(
+        result.work,
+        result.events,
+        refused=bool(result.refused) and result.refusal_is_due,
+        visits=result.visits,
+        torn=result.torn,
+        silent=result.silent,
+        due_saves=result.due_saves,
+    )
 
 
 def coverage_of(

@@ -55,6 +55,7 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
     ),
     ("max-examples", "--max-examples", "N", None, "workloads of each profile"),
     ("seed", "--seed", "N", "0", "what workloads are drawn from"),
+    ("seeds", "--seeds", "K", "1", "draw from so many seeds, the first of them --seed, in one run"),
     (
         "replay",
         "--replay",
@@ -114,6 +115,13 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
             default=default,
             help=text + short_too,
         )
+    group.addoption(
+        "--conformance-slow",
+        *(["--slow"] if about_us else []),
+        dest=_dest("slow"),
+        action="store_true",
+        help="for an engine that needs seconds for a run: few workloads, each with much in it",
+    )
     group.addoption(
         "--conformance-first",
         dest=_dest("first"),

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 import pytest
 
 from cellspec.clauses import Clause
-from cellspec.conformance.campaign.options import MAX_EXAMPLES, Options
+from cellspec.conformance.campaign.options import MAX_EXAMPLES, SLOW_EXAMPLES, Options, seeds_words
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import Profile
 from cellspec.conformance.judge.verdict import Judgement, Verdict
@@ -227,7 +227,7 @@ class Session:
         return (
             f"cellspec: {suite.backend.name} {suite.backend.version}; "
             f"{', '.join(names) or 'no profile that it has the capability for'}; "
-            f"{suite.options.max_examples} workloads each, seed {suite.options.seed}"
+            f"{suite.options.max_examples} workloads each, {seeds_words(suite.options)}"
         )
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -361,13 +361,18 @@ def _not_run(why: str) -> str:
 
 def _options(config: pytest.Config) -> Options:
     report = _path(config, "report")
+    slow = bool(config.getoption("cellspec_slow"))
     return Options(
         backend=config.getoption("--engine-backend"),
         folder=config.invocation_params.dir,
         profiles=config.getoption("cellspec_profile"),
         only=config.getoption("cellspec_only"),
-        max_examples=_integer(config, "max-examples", MAX_EXAMPLES, least=1),
+        max_examples=_integer(
+            config, "max-examples", SLOW_EXAMPLES if slow else MAX_EXAMPLES, least=1
+        ),
         seed=_integer(config, "seed", 0, least=0),
+        seeds=_integer(config, "seeds", 1, least=1),
+        slow=slow,
         xfails=_path(config, "xfails"),
         first=config.getoption("cellspec_first"),
         allow_inconclusive=config.getoption("cellspec_allow_inconclusive"),

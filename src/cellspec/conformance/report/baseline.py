@@ -243,7 +243,7 @@ def _findings(backend: BackendResults) -> dict[Symptom, str]:
         if result.failure is not None
     ]
     found: dict[Symptom, str] = {}
-    for number, detail in (*broken, *backend.causes):
+    for number, detail in (*broken, *((one.clause, one.detail) for one in backend.causes)):
         found.setdefault(symptom_of(Finding(number, detail)), detail)
     return found
 

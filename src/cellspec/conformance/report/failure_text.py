@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from cellspec.clauses import clauses
 from cellspec.conformance.campaign.results import Failure
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from cellspec.conformance.campaign.shrink_workload import extent_of
 from cellspec.conformance.campaign.suite import Suite
+from cellspec.conformance.report.read_results import root_words
 from cellspec.conformance.run.case import describe, python_test
-from cellspec.text import counted
 
-__all__ = ["failure_text", "pasted_test", "root_line", "root_words"]
+__all__ = ["failure_text", "pasted_test", "root_line"]
 
 
 def failure_text(suite: Suite, failure: Failure) -> str:
@@ -44,23 +44,8 @@ def root_line(suite: Suite, number: int) -> str:
         number: the number of the root, from 1.
     """
     root = suite.roots[number - 1]
-    words = root_words(
-        root.failure.clause, root.failure.detail, extent_of(root.failure.workload), root.found
-    )
-    return f"root {number}: {words}: {suite.replay_command(root.failure)}"
-
-
-def root_words(clause: str, detail: str, size: Mapping[str, int], found: int) -> str:
-    """A root in words: the clause, the finding, the size of its smallest workload, how often.
-
-    Args:
-        clause: the clause.
-        detail: the finding in one line.
-        size: how many there are of each thing in the workload, by the word for one.
-        found: in how many workloads it showed.
-    """
-    things = ", ".join(counted(number, thing) for thing, number in size.items() if number)
-    return f"{clause}: {detail} ({things}; in {counted(found, 'workload')})"
+    words = root_words(root.failure.detail, extent_of(root.failure.workload), root.found)
+    return f"root {number}: {root.failure.clause}: {words}: {suite.replay_command(root.failure)}"
 
 
 def _which(failure: Failure) -> str:

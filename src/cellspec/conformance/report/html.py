@@ -19,6 +19,7 @@ from cellspec.conformance.report.matrix_page import matrix_page
 from cellspec.conformance.report.read_results import (
     INDEX,
     RESULTS_FORMAT,
+    ClauseResult,
     field,
     read_backend,
     updated,
@@ -48,4 +49,9 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
         for number, result in backend.results.items():
             if result.page is not None:
                 pages[result.page] = failure_page(backend, number, result)
+        for cause in backend.causes:
+            if cause.page is not None and cause.failure is not None:
+                verdict = backend.results[cause.clause].verdict
+                own = ClauseResult(verdict, "", None, cause.failure, cause.page)
+                pages[cause.page] = failure_page(backend, cause.clause, own)
     return pages

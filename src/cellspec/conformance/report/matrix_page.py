@@ -42,6 +42,7 @@ def matrix_page(suite: Mapping[str, Any], backends: Sequence[BackendResults]) ->
         tag(
             "main",
             tag("div", *map(_card, backends), class_="cards"),
+            *(_causes(backend) for backend in backends if backend.causes),
             _matrix(backends),
             _profiles(backends),
             _coverage_goals(backends),
@@ -72,6 +73,33 @@ def _card(backend: BackendResults) -> Markup:
         code_block("run it again", backend.command or _usual_command(backend), identity),
         class_="card",
         aria_label=f"backend {backend.name}",
+    )
+
+
+def _causes(backend: BackendResults) -> Markup:
+    """The root causes of a backend, each with what broke as a consequence."""
+    title = f"Root causes: {backend.name} {backend.version}"
+    about = (
+        "Each is one bug, as far as the suite can tell, with the smallest workload that shows it."
+    )
+    items = (
+        tag(
+            "li",
+            tag("a", cause.clause, href=cause.page) if cause.page else tag("b", cause.clause),
+            f": {cause.words}",
+            tag("small", f" and with it {', '.join(cause.consequences)}")
+            if cause.consequences
+            else None,
+            tag("pre", tag("code", cause.replay), class_="code") if cause.replay else None,
+        )
+        for cause in backend.causes
+    )
+    return tag(
+        "section",
+        tag("h2", title),
+        tag("p", about, class_="quiet"),
+        tag("ol", *items, class_="causes"),
+        aria_label=title,
     )
 
 

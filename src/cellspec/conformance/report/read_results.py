@@ -9,14 +9,17 @@ from typing import Any
 
 from cellspec.conformance.report.page_parts import SYMBOLS
 from cellspec.errors import SpecError
+from cellspec.text import counted
 
 __all__ = [
     "INDEX",
     "RESULTS_FORMAT",
     "BackendResults",
+    "CauseResult",
     "ClauseResult",
     "field",
     "read_backend",
+    "root_words",
     "updated",
 ]
 
@@ -52,6 +55,29 @@ class ClauseResult:
 
 
 @dataclass(frozen=True, slots=True)
+class CauseResult:
+    """A root cause.
+
+    Attributes:
+        clause: the clause that stands for it.
+        detail: the finding in one line.
+        words: the finding, the size of its smallest workload and how often it was found.
+        consequences: the other clauses that broke with it.
+        replay: the command that runs its workload again.
+        failure: its failure, where the clause has another one; else None.
+        page: the page of its failure, if there is one.
+    """
+
+    clause: str
+    detail: str
+    words: str
+    consequences: tuple[str, ...]
+    replay: str
+    failure: Mapping[str, Any] | None
+    page: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class BackendResults:
     """One column of the matrix."""
 
@@ -64,8 +90,7 @@ class BackendResults:
     evidence: Mapping[str, Any]
     sometimes: Mapping[str, Any]
     profiles: Mapping[str, Mapping[str, Any]]
-    causes: tuple[tuple[str, str], ...] = ()
-    """The clause and the finding of each root cause."""
+    causes: tuple[CauseResult, ...] = ()
 
 
 def updated(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,18 +138,51 @@ def read_backend(item: object, where: str, taken: set[str]) -> BackendResults:
         evidence=_optional(item, "evidence", where),
         sometimes={**owed, **_goals(item, where)},
         profiles=profiles,
-        causes=tuple(_causes(item, where)),
+        causes=tuple(_causes(item, name, found, where, taken)),
     )
 
 
-def _causes(item: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
+def _causes(
+    item: Mapping[str, Any],
+    backend: str,
+    found: Mapping[str, ClauseResult],
+    where: str,
+    taken: set[str],
+) -> Iterator[CauseResult]:
+    """The root causes of a backend; results of before have none."""
     if item.get("causes") is None:
         return
     for number, cause in enumerate(field(item, "causes", "a list", where), 1):
         here = f"{where}: causes: {number}"
         if not isinstance(cause, Mapping):
             raise SpecError(f"{here}: expected an object, got {cause!r:.80}")
-        yield field(cause, "clause", "a text", here), field(cause, "detail", "a text", here)
+        clause = field(cause, "clause", "a text", here)
+        own = cause.get("failure")
+        if own is not None and not isinstance(own, Mapping):
+            raise SpecError(f"{here}: failure: expected an object or null, got {own!r:.80}")
+        page = found[clause].page if clause in found else None
+        detail = field(cause, "detail", "a text", here)
+        yield CauseResult(
+            clause=clause,
+            detail=detail,
+            words=root_words(detail, _optional(cause, "size", here), cause.get("workloads", 0)),
+            consequences=tuple(_optional(cause, "consequences", here)),
+            replay=str(cause.get("replay") or ""),
+            failure=own,
+            page=page if own is None else _page_name(backend, f"{clause}-root-{number}", taken),
+        )
+
+
+def root_words(detail: str, size: Mapping[str, Any], found: int) -> str:
+    """A root in words: the finding, the size of its smallest workload, and how often it was found.
+
+    Args:
+        detail: the finding in one line.
+        size: how many there are of each thing in the workload, by the word for one.
+        found: in how many workloads it showed.
+    """
+    things = ", ".join(counted(number, thing) for thing, number in size.items() if number)
+    return f"{detail} ({things}; in {counted(found, 'workload')})"
 
 
 def _read_result(

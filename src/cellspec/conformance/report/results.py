@@ -77,6 +77,7 @@ def _backend(suite: Suite) -> Json:
         **({"unasked": unasked} if unasked else {}),
         **({"unclaimed": unclaimed} if unclaimed else {}),
         "seed": suite.options.seed,
+        **({"seeds": suite.options.seeds} if suite.options.seeds > 1 else {}),
         "command": suite.command,
         "clauses": judged,
         **({"causes": _causes(suite)} if suite.roots else {}),

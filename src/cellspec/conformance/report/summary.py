@@ -9,7 +9,7 @@ from typing import Any
 from cellspec.conformance.campaign.options import MAX_EXAMPLES
 from cellspec.conformance.judge.verdict import says_pass
 from cellspec.conformance.report.baseline import comparison_lines
-from cellspec.conformance.report.failure_text import root_words
+from cellspec.conformance.report.read_results import root_words
 from cellspec.exit_codes import INCONCLUSIVE
 from cellspec.text import counted, table_lines
 
@@ -29,7 +29,9 @@ def summary(found: Mapping[str, Any]) -> list[str]:
 
 def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     evidence = backend["evidence"]
-    yield f"{backend['name']} {backend['version']}, seed {backend['seed']}, clause set {clause_set}"
+    first, seeds = backend["seed"], backend.get("seeds", 1)
+    drawn = f"seed {first}" if seeds == 1 else f"seeds {first} to {first + seeds - 1}"
+    yield f"{backend['name']} {backend['version']}, {drawn}, clause set {clause_set}"
     yield f"capabilities {', '.join(backend['capabilities'])}"
     if evidence["smoke"] != "fine":
         yield f"smoke: {evidence['smoke']}"
@@ -41,7 +43,7 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     yield "clauses: " + ", ".join(f"{spoken[verdict]} {verdict}" for verdict in order)
     for reason, names in _by_reason(backend):
         yield f"  {reason}: {', '.join(names)}"
-    yield from _causes(backend.get("causes", ()))
+    yield from _causes(backend.get("causes", ()), seeds)
     for number, detail in backend.get("not_asked", {}).items():
         yield f"  broken too, and not asked for: {number} ({detail})"
     yield from _thin(backend)
@@ -84,14 +86,15 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
         yield from _counted(cost.get("counted", {}))
 
 
-def _causes(causes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _causes(causes: Sequence[Mapping[str, Any]], seeds: int) -> Iterator[str]:
     """The roots, one line each, with what broke as a consequence."""
     if not causes:
         return
     yield f"root causes: {len(causes)}"
     for number, cause in enumerate(causes, 1):
-        words = root_words(cause["clause"], cause["detail"], cause["size"], cause["workloads"])
-        yield f"  {number}. {words}"
+        seed = f", seed {cause['seed']}" if seeds > 1 else ""
+        words = root_words(cause["detail"], cause["size"], cause["workloads"])
+        yield f"  {number}. {cause['clause']}: {words}{seed}"
         if cause["consequences"]:
             yield f"     and with it {', '.join(cause['consequences'])}"
         yield f"     {cause['replay']}"

@@ -1,0 +1,230 @@
+"""Root causes: which violations are told as one bug, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import pytest
+
+from cellspec import ColumnDescriptor, ExecutionTraits
+from cellspec.check.checker import Finding
+from cellspec.conformance.campaign.campaign import run_campaign
+from cellspec.conformance.campaign.causes import Causes, Place
+from cellspec.conformance.campaign.needs import needs_of
+from cellspec.conformance.campaign.rehearsal import Rehearsal
+from cellspec.conformance.campaign.symptoms import symptom_of
+from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.run.workload import Fault, Workload
+from cellspec.machine.machine import FailurePolicy, Limits
+from tests.matrix.combined_mutants import combined
+from tests.matrix.engine_mutants import ENGINE_MUTANTS
+from tests.matrix.root_causes import measured
+
+Breaks = Callable[[Workload], Sequence[str]]
+
+
+class Engine:
+    """Stands for an engine: breaks the clauses that `breaks` gives, the first first."""
+
+    def __init__(self, breaks: Breaks) -> None:
+        self.breaks = breaks
+        self.runs = 0
+
+    def __call__(self, work: Workload, waived: Collection[str]) -> RunResult:
+        self.runs += 1
+        found = [clause for clause in self.breaks(work) if clause not in waived]
+        result = RunResult(work, {"trace": 1}, outcomes=["success"])
+        result.violations += [Finding(clause, f"{clause} broke") for clause in found[:1]]
+        return result
+
+
+COLUMN = (ColumnDescriptor("a"),)
+PLAIN = Workload(COLUMN, 4)
+LIMITED = Workload(COLUMN, 4, limits=Limits(workers=1))
+RETRIED = Workload(
+    COLUMN, 4, failures=FailurePolicy(max_attempts=2), faults=(Fault("a", 0, failure="retryable"),)
+)
+CRASHED = Workload(COLUMN, 4, crashes=(3,))
+
+
+def sorted_by(breaks: Breaks, *works: Workload) -> Causes:
+    """The roots of an engine that runs these workloads."""
+    engine = Engine(breaks)
+    causes = Causes(engine)
+    for number, work in enumerate(works, 1):
+        result = engine(work, ())
+        if result.violations:
+            causes.sort(result, Place("core", number, 7))
+    return causes
+
+
+def clauses_of(causes: Causes) -> list[str]:
+    return [root.failure.clause for root in causes.roots]
+
+
+def limited_or_crashed(work: Workload) -> list[str]:
+    """Two bugs: one needs a limit, the other a crash."""
+    return ["SCHED-11"] * bool(work.limits.workers) + ["CKPT-12"] * bool(work.crashes)
+
+
+def test_two_bugs_are_two_roots_each_with_its_smallest_workload_and_where_it_was_found() -> None:
+    causes = sorted_by(limited_or_crashed, PLAIN, LIMITED, CRASHED, LIMITED)
+    assert clauses_of(causes) == ["SCHED-11", "CKPT-12"]
+    first, second = causes.roots
+    assert (first.found, second.found) == (2, 1)
+    assert (first.failure.workload.rows, second.failure.workload.rows) == (1, 1)
+    assert (second.failure.profile, second.failure.example, second.failure.seed) == ("core", 3, 7)
+
+
+def test_a_bug_that_always_hides_behind_another_is_found_with_that_one_waived() -> None:
+    both = CRASHED.replace(limits=Limits(workers=1))
+    causes = sorted_by(limited_or_crashed, both)
+    assert clauses_of(causes) == ["SCHED-11", "CKPT-12"]
+    # Its smallest workload has no limit, so nothing is left to waive.
+    assert causes.roots[1].failure.waived == ()
+
+
+def test_what_breaks_behind_the_root_in_its_smallest_workload_is_a_consequence() -> None:
+    def breaks(work: Workload) -> list[str]:
+        return ["SCHED-11", "TABLE-01"] if work.limits.workers else []
+
+    causes = sorted_by(breaks, LIMITED, LIMITED.replace(rows=9))
+    (root,) = causes.roots
+    assert dict(root.consequences) == {"TABLE-01": 2}
+    assert root.alone == set()
+
+
+def test_a_clause_that_breaks_first_where_the_root_would_break_behind_it_is_a_consequence() -> None:
+    def breaks(work: Workload) -> list[str]:
+        if not work.limits.workers:
+            return []
+        return ["CKPT-08", "SCHED-11"] if work.crashes else ["SCHED-11"]
+
+    causes = sorted_by(breaks, LIMITED, LIMITED.replace(crashes=(3,)))
+    (root,) = causes.roots
+    assert (root.failure.clause, dict(root.consequences)) == ("SCHED-11", {"CKPT-08": 1})
+    assert root.alone == {"CKPT-08"}
+
+
+def test_a_root_that_needs_nothing_does_not_swallow_the_others() -> None:
+    def breaks(work: Workload) -> list[str]:
+        plain = ["TABLE-02"] if work.rows > 2 else []
+        return ["CKPT-12", *plain] if work.crashes else plain
+
+    assert clauses_of(sorted_by(breaks, PLAIN, CRASHED)) == ["TABLE-02", "CKPT-12"]
+
+
+def test_one_clause_that_two_bugs_break_has_two_roots_with_names_of_their_own() -> None:
+    def breaks(work: Workload) -> list[str]:
+        return ["SCHED-12"] if work.crashes or work.limits.workers else []
+
+    class Dies(Engine):
+        def __call__(self, work: Workload, waived: Collection[str]) -> RunResult:
+            result = super().__call__(work, waived)
+            if result.violations and not work.crashes:
+                result.violations = [Finding("SCHED-12", "the engine died of KeyError: 'a'")]
+            return result
+
+    engine = Dies(breaks)
+    causes = Causes(engine)
+    for work in (CRASHED, LIMITED):
+        causes.sort(engine(work, ()))
+    assert [root.failure.name for root in causes.roots] == ["SCHED-12", "SCHED-12-2"]
+
+
+def test_a_symptom_has_no_names_numbers_and_texts() -> None:
+    one, two, other = (
+        symptom_of(Finding("SCHED-11", detail))
+        for detail in (
+            "b[3] starts with 1 call of 'r' in flight, of 1 at most",
+            "barrier 2 of 'a' starts with 12 calls of 's' in flight, of 3 at most",
+            "b[3] starts although it failed for good",
+        )
+    )
+    assert one == two != other
+
+
+def test_the_place_where_an_exception_came_from_is_part_of_the_symptom() -> None:
+    def died(line: str) -> Finding:
+        return Finding("SCHED-12", "the engine died of KeyError: 1", explanation=(line,))
+
+    one, two = 'File "/a/engine.py", line 7, in start', 'File "/b/engine.py", line 9, in start'
+    other = 'File "/a/engine.py", line 7, in stop'
+    assert symptom_of(died(one)) == symptom_of(died(two)) != symptom_of(died(other))
+
+
+def test_the_needs_of_a_workload_are_what_a_plain_one_lacks() -> None:
+    assert needs_of(PLAIN) == frozenset()
+    assert needs_of(RETRIED) == {"max_attempts", "retryable"}
+    barrier = ColumnDescriptor("a", None, None, ExecutionTraits.BARRIER)
+    assert needs_of(CRASHED.replace(columns=(barrier,))) == {"BARRIER", "crashes"}
+
+
+@pytest.mark.parametrize("examples", [40, 80])
+def test_an_engine_whose_every_workload_fails_in_a_new_way_costs_a_bounded_number_of_runs(
+    examples: int,
+) -> None:
+    """Its symptoms never come again: the worst case."""
+
+    class Odd(Engine):
+        def __call__(self, work: Workload, waived: Collection[str]) -> RunResult:
+            result = super().__call__(work, waived)
+            word = "".join(chr(97 + int(digit)) for digit in str(self.runs))
+            result.violations = [Finding("SCHED-12", f"died of {word}")]
+            return result
+
+    engine = Odd(lambda _: ["SCHED-12"])
+    causes = Causes(engine, runs=300)
+    run_campaign(engine, "core", max_examples=examples, causes=causes)
+    # Once with all judged, twice behind, and one in five again; and around the first symptoms.
+    assert engine.runs <= 300 + 50 + 3.2 * examples
+
+
+def noting(works: list[Workload]) -> Breaks:
+    """Breaks nothing, and keeps the workloads."""
+
+    def breaks(work: Workload) -> list[str]:
+        works.append(work)
+        return []
+
+    return breaks
+
+
+def test_seeds_join_their_evidence_and_a_failure_says_its_seed() -> None:
+    first: list[Workload] = []
+    run_campaign(Engine(noting(first)), "core", max_examples=8, seed=4)
+    engine = Engine(lambda work: [] if work in first else ["SCHED-11"])
+    joined = run_campaign(engine, "core", max_examples=8, seed=4, seeds=3)
+    assert (joined.evidence.planned, joined.evidence.workloads) == (24, 24)
+    assert joined.failures["SCHED-11"].seed == 5
+
+
+def test_a_rehearsal_takes_the_workload_that_covers_most_that_is_new() -> None:
+    rehearsal = Rehearsal(lambda work: RunResult(work, {"trace": 1}), 3)
+    works = [PLAIN, LIMITED, RETRIED.replace(limits=Limits(workers=1))]
+    assert rehearsal.take(works.__getitem__) == works[2]
+    assert rehearsal.take([*works[1:], CRASHED].__getitem__) == CRASHED
+
+
+def test_a_campaign_with_a_rehearsal_runs_one_workload_of_so_many_on_the_engine() -> None:
+    slow, fast = Engine(lambda _: []), Engine(lambda _: [])
+    rehearsal = Rehearsal(lambda work: fast(work, ()), 4)
+    done = run_campaign(slow, "core", max_examples=5, rehearsal=rehearsal)
+    assert done.evidence.workloads == 5
+    assert (fast.runs, slow.runs) == (20, 6)
+
+
+# Engines of which the bugs are known
+
+
+def test_real_bugs_two_at_a_time_are_told_apart() -> None:
+    known = {mutant.name: mutant for mutant in ENGINE_MUTANTS}
+    names = ("admits one more", "ignores conditions")
+    found = measured([known[name] for name in names], examples=4)
+    assert found.names_all, found
+    assert len(found.roots) == 2, found
+
+
+def test_bugs_of_one_method_do_not_go_together() -> None:
+    first = ENGINE_MUTANTS[0]
+    assert combined([first, first]) is None
