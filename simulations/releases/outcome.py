@@ -31,7 +31,7 @@ class Plan:
     """
 
     max_examples: int = MAX_EXAMPLES
-    older: int = 100
+    older: int = 40
     seed: int = 0
     seeds: int = 3
     newest: int = 2
