@@ -93,6 +93,11 @@ def _unexplained(told: Explanation) -> Iterator[Markup]:
             tag("li", f"{number}: broken once through {name}, and not by the replay")
             for number, name in told.once
         ),
+        *(
+            tag("li", f"{number}: broken through {name}, and no workload was kept")
+            for number, name, of_root in told.consequences
+            if not of_root
+        ),
     )
 
 

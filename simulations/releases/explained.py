@@ -17,11 +17,11 @@ Releases before the newest go by rules 2 and 3: mends are tried on the newest al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from simulations.releases.causes import Cause, Question
-from simulations.releases.findings import Defect, Findings
+from simulations.releases.findings import Defect, Findings, is_broken
 from simulations.releases.script_files import Script
 
 __all__ = ["Explanation", "Told", "cause_troubles", "explain", "releases_with"]
@@ -57,6 +57,9 @@ class Explanation:
         scripts: scripts that show a defect of the newest release, and that no cause lists.
         defects: workloads that break a clause on the newest release, and that nothing explains.
         once: clauses that a run on the newest release broke, and no replay, with the entry point.
+        consequences: clauses that runs on the newest release broke only where another clause had
+            broken, with the entry point, and the workloads by that other clause; without any, the
+            run kept no workload.
         older: workloads that break a clause on earlier releases alone, and that nothing explains.
     """
 
@@ -66,12 +69,14 @@ class Explanation:
     scripts: list[Script]
     defects: list[Defect]
     once: list[tuple[str, str]]
+    consequences: list[tuple[str, str, Mapping[str, int]]]
     older: list[Defect]
 
     @property
     def unexplained(self) -> int:
         """How many signs of the newest release nothing explains."""
-        return len(self.scripts) + len(self.defects) + len(self.once)
+        alone = [each for each in self.consequences if not each[2]]
+        return len(self.scripts) + len(self.defects) + len(self.once) + len(alone)
 
     @property
     def told(self) -> list[Told]:
@@ -120,8 +125,21 @@ def explain(found: Findings) -> Explanation:
             for version, entry_point, number in found.unrepeated
             if version == newest
         ],
+        list(_consequences(found)),
         older,
     )
+
+
+def _consequences(found: Findings) -> Iterator[tuple[str, str, Mapping[str, int]]]:
+    """The clauses that the newest release broke without a workload of their own."""
+    for entry_point in found.engine.entry_points:
+        place = (found.newest, entry_point.name)
+        said = found.outcomes[place].found if place in found.outcomes else None
+        known = {one.clause for one in found.defects if place in one.found}
+        for number, entry in (said or {}).get("clauses", {}).items():
+            if is_broken(entry["verdict"]) and number not in known:
+                of_root = (said or {}).get("consequences", {}).get(number, {})
+                yield number, entry_point.name, of_root
 
 
 def _causes_of(found: Findings, defect: Defect) -> list[str]:

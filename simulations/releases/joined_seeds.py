@@ -84,7 +84,17 @@ def _found(runs: Mapping[int, Outcome]) -> Json:
             for name in dict.fromkeys(name for one in each for name in one.get("profiles") or {})
         },
         "clauses": {number: _clause(number, results) for number in numbers},
+        **_consequences(each),
     }
+
+
+def _consequences(each: Sequence[Json]) -> Json:
+    """In how many workloads a clause broke as a consequence of which root, all seeds together."""
+    said: dict[str, Json] = {}
+    for one in each:
+        for number, of_root in one.get("consequences", {}).items():
+            said[number] = _sums([said.get(number, {}), of_root])
+    return {"consequences": said} if said else {}
 
 
 def _evidence(each: Sequence[Json]) -> Json:

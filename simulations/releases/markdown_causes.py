@@ -32,6 +32,7 @@ def broken_now(found: Findings, told: Explanation) -> Iterator[str]:
         yield "Nothing breaks that was found."
         yield ""
     yield from _unexplained(found, told)
+    yield from _consequences(told)
     yield from _questions(found, told)
     if told.live:
         yield f"## The causes in {found.newest}, one by one"
@@ -91,6 +92,26 @@ def _unexplained(found: Findings, told: Explanation) -> Iterator[str]:
             "did not.",
             indent="  ",
         )
+    for number, entry_point, of_root in told.consequences:
+        if not of_root:
+            yield f"- {number}: a run through {entry_point} broke it and kept no workload."
+    yield ""
+
+
+def _consequences(told: Explanation) -> Iterator[str]:
+    """Clauses that broke only after another one had in the same workload."""
+    after = [each for each in told.consequences if each[2]]
+    if not after:
+        return
+    yield "### Consequences"
+    yield ""
+    yield "These clauses broke only in workloads that had broken another clause before."
+    yield ""
+    for number, entry_point, of_root in after:
+        roots = ", ".join(
+            f"{root} ({counted(workloads, 'workload')})" for root, workloads in of_root.items()
+        )
+        yield from wrapped(f"- {number}, through {entry_point}: after {roots}.", indent="  ")
     yield ""
 
 

@@ -36,7 +36,7 @@ FINDINGS_FORMAT = 3
 `explanation`, and had neither traces nor the sentences of the clauses."""
 
 _OF_RUN = ("name", "version", "capabilities", "evidence", "sometimes")
-_IF_KNOWN = ("profiles", "unasked", "unclaimed")
+_IF_KNOWN = ("profiles", "unasked", "unclaimed", "consequences")
 
 
 def findings_json(found: Findings) -> str:

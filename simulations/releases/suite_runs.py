@@ -136,11 +136,17 @@ def gather_failures(backend: Json, cases: Sequence[Json]) -> None:
     """Put all failures of a clause with it, each with the clauses that were waived.
 
     The first failure of a clause stands with the clause, later ones with their root cause. What was
-    waived is in the root cause, and, in results without root causes, in the case file.
+    waived is in the root cause, and, in results without root causes, in the case file. A clause
+    that broke as a consequence of roots alone has no failure of its own: ``consequences`` tells, by
+    clause and by the clause of the root, in how many workloads.
     """
     waived = {case["clause"]: case["waived"] for case in cases if "waived" in case}
     more: dict[str, list[Json]] = {}
+    consequences: dict[str, dict[str, int]] = {}
     for root in backend.get("causes", ()):
+        for number, each in root.get("consequences", {}).items():
+            of_root = consequences.setdefault(number, {})
+            of_root[root["clause"]] = of_root.get(root["clause"], 0) + each["workloads"]
         if "failure" in root:
             failure = {**root["failure"], "waived": root["waived"]}
             more.setdefault(root["clause"], []).append(failure)
@@ -150,6 +156,8 @@ def gather_failures(backend: Json, cases: Sequence[Json]) -> None:
         if entry["failure"] is not None:
             entry["failure"]["waived"] = waived.get(number, [])
             entry["failures"] = [entry["failure"], *more.get(number, ())]
+    if consequences:
+        backend["consequences"] = consequences
 
 
 def _difference(first: Outcome, second: Outcome) -> str:

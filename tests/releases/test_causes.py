@@ -192,6 +192,20 @@ def test_a_mend_that_was_tried_decides_before_names_and_clauses(tmp_path: Path) 
     assert told_of(found) == {"stands-still": (0, 1), "rest": [0, 0, 0, 0]}
 
 
+def test_a_clause_without_a_workload_is_a_consequence_or_not_explained(tmp_path: Path) -> None:
+    found = found_in(tmp_path, {("1.0", "inner"): {"says": "same"}})
+    broken = found.outcomes["3.0", "outer"].found
+    assert broken is not None
+    broken["clauses"]["SCHED-03"] = {"verdict": "violated", "reason": "", "failure": None}
+    assert explain(found).unexplained == 1
+    assert (
+        "- SCHED-03: a run through outer broke it and kept no workload." in pages(found)["toy.md"]
+    )
+    broken["consequences"] = {"SCHED-03": {"SCHED-02": 4}}
+    assert explain(found).unexplained == 0
+    assert "- SCHED-03, through outer: after SCHED-02 (4 workloads)." in pages(found)["toy.md"]
+
+
 def test_what_breaks_on_earlier_releases_alone_is_told_apart(tmp_path: Path) -> None:
     does = {("1.0", "inner"): {"says": "same"}, ("3.0", "inner"): {"says": "nothing"}}
     assert told_of(found_in(tmp_path, does)) == {"rest": [0, 0, 0, 1]}

@@ -53,7 +53,11 @@ def test_every_failure_of_a_clause_counts_with_what_was_waived_in_it() -> None:
             "SCHED-01": {"failure": None},
         },
         "causes": [
-            {"clause": "SCHED-12", "waived": []},
+            {
+                "clause": "SCHED-12",
+                "waived": [],
+                "consequences": {"SCHED-10": {"workloads": 3, "detail": "lost"}},
+            },
             {"clause": "SCHED-12", "waived": ["SCHED-09"], "failure": {"detail": "second"}},
         ],
     }
@@ -73,8 +77,13 @@ def test_every_failure_of_a_clause_counts_with_what_was_waived_in_it() -> None:
         },
         "SCHED-01": {"failure": None},
     }
+    assert backend["consequences"] == {"SCHED-10": {"SCHED-12": 3}}
     made = run_of(2)
     assert made.found is not None
+    made.found["consequences"] = backend["consequences"]
+    both = joined({0: made, 1: made}).found
+    assert both is not None
+    assert both["consequences"] == {"SCHED-10": {"SCHED-12": 6}}
     entry = made.found["clauses"]["SCHED-12"]
     entry["failures"] = [entry["failure"], {**entry["failure"], "detail": "second"}]
     assert [one["detail"] for one in entry_of(made, run_of(3))["failures"]] == [
