@@ -112,9 +112,13 @@ def _reasons() -> list[str]:
     """The groups of reasons, and how many survivors have one of their own."""
     groups = tomllib.loads(SURVIVORS.read_text(encoding="utf-8")).get("reasons", {})
     every = [reason for reasons in argued().values() for reason in reasons.values()]
-    lines = [f"- {every.count(text)} mutants: {text}" for text in groups.values()]
+    lines = [f"- {_counted(every.count(text))}: {text}" for text in groups.values()]
     alone = sum(reason not in groups.values() for reason in every)
-    return [*lines, f"- {alone} mutants: a reason of their own, in the list."]
+    return [*lines, f"- {_counted(alone)}: a reason of its own, in the list."]
+
+
+def _counted(mutants: int) -> str:
+    return f"{mutants} mutant{'s' if mutants != 1 else ''}"
 
 
 def _open(module: str, results: Results) -> list[str]:
