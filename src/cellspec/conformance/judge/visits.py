@@ -108,6 +108,7 @@ def visiting_workload(
         visits=(),
         ends=(),
         faults=(),
+        storage_faults=(),
         skips=tuple(cell for cell in work.skips if cell[1] < rows),
         rejects=tuple(cell for cell in work.rejects if cell[1] < rows),
         keep=False,

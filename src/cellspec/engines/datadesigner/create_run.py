@@ -90,7 +90,7 @@ class CreateRun:
         nothing_left = self._ran and self._dropped.issuperset(range(self.probe.rows))
         if not (nothing_left or self._stopped or self._lost_write):
             raise error
-        self._failed = bool(self._lost_write)
+        self._failed = bool(self._lost_write) and not nothing_left
 
     def report_resume(self) -> None:
         """Report the claim that this run resumes from, if a claim describes the folder."""
