@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import claiming, kinds, simulating, tracing, tracking
+from tests.benchmarks.drawing import drawing_share
 from tests.benchmarks.engines_page import render as of_engines
 from tests.benchmarks.page import budgets, render
 from tests.benchmarks.timing import Figure, interleave, machine_size, versions
@@ -91,3 +92,7 @@ def test_a_page_of_results_shows_its_raw_figures(
     page = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
     # The raw figures are sorted by name, so tables may come in another order.
     assert sorted(rendered(data).splitlines()) == sorted(page.splitlines())
+
+
+def test_the_share_of_drawing_is_a_part_of_a_campaign() -> None:
+    assert 0 < drawing_share("core", 2) < 1
