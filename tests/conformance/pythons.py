@@ -41,11 +41,8 @@ def environment(version: str, folder: Path) -> Path | None:
     made = subprocess.run([UV, "venv", "-q", "--python", version, folder / version], check=False)
     if made.returncode:
         return None
-    subprocess.run(
-        [UV, "pip", "install", "-q", "--python", python, "-c", ROOT / "constraints.txt"]
-        + ["-e", ROOT, "pytest", "pytest-xdist", "hypothesis"],
-        check=True,
-    )
+    wanted = ("-c", f"{ROOT / 'constraints.txt'}", "-e", f"{ROOT}", "pytest", "pytest-xdist")
+    subprocess.run([UV, "pip", "install", "-q", "--python", python, *wanted], check=True)
     return python
 
 
@@ -53,10 +50,13 @@ def found(python: Path, engine: str, hash_seed: int, size: int, folder: Path) ->
     """What one run of the suite found, without what it cost."""
     written = folder / "results.json"
     written.unlink(missing_ok=True)
+    options = (
+        *("-q", "-n", "2", "-p", "no:cacheprovider", "--pyargs", "cellspec.conformance"),
+        *(f"--engine-backend={engine}", f"--max-examples={size}"),
+        *(f"--conformance-json={written}", "--conformance-allow-inconclusive"),
+    )
     subprocess.run(
-        [python, "-m", "pytest", "-q", "-n", "2", "--pyargs", "cellspec.conformance"]
-        + [f"--engine-backend={engine}", f"--max-examples={size}", "-p", "no:cacheprovider"]
-        + [f"--conformance-json={written}", "--conformance-allow-inconclusive"],
+        [python, "-m", "pytest", *options],
         cwd=folder,
         env={"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         stdout=subprocess.DEVNULL,

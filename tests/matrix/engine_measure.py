@@ -41,16 +41,15 @@ def workload(number: int, able: frozenset[str] = MEASURED) -> Workload:
     """The workload with this number, from 1, for engines with these capabilities."""
     profiles = [name for name in PROFILES if name in able]
     profile = profiles[(number - 1) % len(profiles)]
-    return drawn(able, 0, profile, (number - 1) // len(profiles) + 1)
+    example = (number - 1) // len(profiles) + 1
+    return drawn_workload(0, profile, example, beside(profile, able))
 
 
-@cache
-def drawn(able: frozenset[str], seed: int, profile: str, example: int) -> Workload:
-    """The n-th workload of a profile, as a run with this seed draws it."""
+def beside(profile: str, able: frozenset[str]) -> list[str]:
+    """The capabilities that a campaign of this profile may mix in: all but later profiles."""
     profiles = [name for name in PROFILES if name in able]
     later = profiles[profiles.index(profile) + 1 :]
-    beside = [name for name in sorted(able) if name not in later]
-    return drawn_workload(seed, profile, example, beside)
+    return [name for name in sorted(able) if name not in later]
 
 
 def broken_clause(mutant: EngineMutant, number: int, waive: Collection[str] = ()) -> str:

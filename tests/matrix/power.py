@@ -24,14 +24,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from statistics import median
 
+from cellspec.conformance.campaign.campaign import drawn_workload
 from cellspec.conformance.campaign.options import MAX_EXAMPLES
+from cellspec.conformance.campaign.pairs import Pairs
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.workload import Workload
 from cellspec.files import write_files
-from tests.matrix.engine_measure import PROFILES, drawn
+from tests.matrix.engine_measure import PROFILES, beside
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.matrix.journal_mutants import JOURNAL_MUTANTS
 from tests.matrix.second_mutants import SECOND_MUTANTS
@@ -70,20 +73,41 @@ class Death:
     runs: int
 
 
-def workloads_in_turn(
-    able: frozenset[str], seed: int, size: int
-) -> Iterator[tuple[str, int, Workload]]:
-    """The workloads of a run: the first of each profile, then the second of each."""
-    for example in range(1, size + 1):
-        for profile in PROFILES:
-            if profile in able:
-                yield profile, example, drawn(able, seed, profile, example)
+class Drawn:
+    """The workloads of a run with one seed, drawn when they are first asked for.
+
+    Args:
+        able: the capabilities of the engine.
+        seed: the seed of the run.
+    """
+
+    def __init__(self, able: frozenset[str], seed: int) -> None:
+        profiles = [name for name in PROFILES if name in able]
+        self._of = {name: (_workloads(name, able, seed), list[Workload]()) for name in profiles}
+
+    def in_turn(self, size: int) -> Iterator[tuple[str, int, Workload]]:
+        """The first workload of each profile, then the second of each, with its number."""
+        for example in range(1, size + 1):
+            for profile, (more, drawn) in self._of.items():
+                while len(drawn) < example:
+                    drawn.append(next(more))
+                yield profile, example, drawn[example - 1]
 
 
-def put_to(mutant: EngineMutant, seed: int, size: int) -> Death:
+def _workloads(profile: str, able: frozenset[str], seed: int) -> Iterator[Workload]:
+    known = beside(profile, able)
+    pairs = Pairs(profile, known)
+    for example in count(1):
+        forced = pairs.next(example)
+        work = drawn_workload(seed, profile, example, known, forced=forced)
+        pairs.count(work)
+        yield work
+
+
+def put_to(mutant: EngineMutant, seed: int, size: int, drawn: Drawn) -> Death:
     """One mutant, put to the workloads of one seed until it breaks a clause."""
     backend, runs = mutant.backend(), 0
-    for profile, example, work in workloads_in_turn(mutant.able, seed, size):
+    for profile, example, work in drawn.in_turn(size):
         runs += 1
         result = run_workload(backend, work)
         if result.violations:
@@ -104,7 +128,9 @@ def _of_this_code() -> str:
 
 def _part(names: Sequence[str], seed: int, size: int) -> list[Death]:
     """Mutants with the same capabilities under one seed, whose workloads are drawn once."""
-    return [put_to(mutant, seed, size) for mutant in ENGINES if mutant.name in names]
+    mutants = [mutant for mutant in ENGINES if mutant.name in names]
+    drawn = Drawn(mutants[0].able, seed)
+    return [put_to(mutant, seed, size, drawn) for mutant in mutants]
 
 
 def measure(seeds: int, size: int, keep: Path | None = None) -> list[Death]:
@@ -190,8 +216,8 @@ def page(deaths: Iterable[Death], seeds: int, size: int) -> str:
     for one in deaths:
         of.setdefault(one.mutant, []).append(one)
     killed = {name: sum(bool(one.clause) for one in mine) for name, mine in of.items()}
-    always = sum(count == seeds for count in killed.values())
-    seldom = [name for name, count in killed.items() if count < LEAST_SHARE * seeds]
+    always = sum(died == seeds for died in killed.values())
+    seldom = [name for name, died in killed.items() if died < LEAST_SHARE * seeds]
     runs = [one.runs for mine in of.values() for one in mine if one.clause]
     summary = (
         f"Of {len(of)} broken engines {always} died in every seed, and {len(of) - len(seldom)} in "
@@ -228,8 +254,8 @@ def _table(of: dict[str, list[Death]], killed: dict[str, int]) -> Iterator[str]:
         runs = [one.runs for one in mine if one.clause]
         clauses = Counter(one.clause for one in mine if one.clause)
         named = ", ".join(
-            f"{clause} {count}"
-            for clause, count in sorted(clauses.items(), key=lambda item: (-item[1], item[0]))
+            f"{clause} {times}"
+            for clause, times in sorted(clauses.items(), key=lambda item: (-item[1], item[0]))
         )
         numbers = f"{median(runs):,.0f} | {max(runs):,}" if runs else "– | –"
         yield f"| {name} | {killed[name]} | {numbers} | {named or '–'} |"
