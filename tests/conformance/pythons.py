@@ -27,8 +27,8 @@ PYTHONS = ("3.11", "3.12", "3.13")
 
 ENGINES = (
     "cellspec.engines.reference:ReferenceBackend",
-    "tests.matrix.fuzzed:RunsBarriersAgain",
-    "tests.matrix.fuzzed:ForgetsTheLastRow",
+    "tests.matrix.fuzzed:ResumesBarriersComplete",
+    "tests.matrix.fuzzed:LosesGroupSlotOnDrop",
 )
 """The right engine, and broken ones of the matrix."""
 
