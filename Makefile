@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods causes mutation bench-engines test-browser test-clusters test-datadesigner test-long test-model test-pages test-sdist test-wheel recompute record restores sweeps theory differential validation coverage experiments clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods power causes mutation bench-engines test-browser test-clusters test-datadesigner test-long test-model test-pages test-pythons test-sdist test-wheel recompute record restores sweeps theory differential validation coverage experiments clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -43,6 +43,14 @@ causes: $(READY)
 # Which method finds how many bugs in a minute of CPU time; about an hour.
 methods: $(READY)
 	$(BIN)/python -m tests.matrix.methods --write
+
+# In which share of seeds the suite kills each broken engine; writes specs/power.md; an hour.
+power: $(READY)
+	$(BIN)/python -m tests.matrix.power --write --keep out/power.jsonl
+
+# One seed on Python 3.11, 3.12 and 3.13, as far as `uv` finds them: the same verdicts and workloads.
+test-pythons: $(READY)
+	$(BIN)/python -m tests.conformance.pythons
 
 # One small fault at a time in what the specification rests on: what do the tests let through? Hours;
 # it goes on where it was stopped, and writes specs/mutation.md.

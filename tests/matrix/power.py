@@ -158,6 +158,7 @@ def measure(seeds: int, size: int, keep: Path | None = None) -> list[Death]:
             kept.update({(one.mutant, one.seed): one for one in deaths})
             print(f"\r{number}/{len(parts)} parts", end="", file=sys.stderr, flush=True)
             if keep is not None:
+                keep.parent.mkdir(parents=True, exist_ok=True)
                 with keep.open("a", encoding="utf-8") as file:
                     file.writelines(_line(one, size) + "\n" for one in deaths)
     return [kept[mutant.name, seed] for mutant in ENGINES for seed in range(seeds)]
