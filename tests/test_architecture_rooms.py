@@ -55,7 +55,7 @@ ROOMS = (
 )
 """A room imports only from rooms listed before it."""
 
-SUITE = ("run", "judge", "campaign", "report", "pytest")
+SUITE = ("run", "judge", "campaign", "report", "starter", "pytest")
 """The rooms within the conformance suite, in the same order."""
 
 SIM = (

@@ -144,7 +144,9 @@ def broken_by(mutant: EngineMutant, most: int) -> tuple[Workload, list[str]]:
         result = run_workload(mutant.backend(), work)
         if result.violations and result.violations[0].clause != "SCHED-12":
             found = result.violations[0]
-            return work, [found.detail, *found.explanation[1:]]
+            # An engine's own code is no message: a traceback shows lines of it.
+            words = [line for line in found.explanation[1:] if not line.startswith("    ")]
+            return work, [found.detail, *words]
     return renamed_workload(workload(1)), []
 
 

@@ -99,7 +99,7 @@ def test_limits_let_every_barrier_run_unless_refusing_them_is_the_point(work: Wo
 
 
 def test_limits_that_must_be_refused_are_drawn_too() -> None:
-    work = smallest("groups", is_refused)
+    work = smallest("groups", is_refused, beside=("core", "streaming", "ordered"))
     assert (len(work.columns), work.rows) == (1, 2)
 
 

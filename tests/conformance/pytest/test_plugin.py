@@ -495,7 +495,7 @@ def test_of_the_clauses_about_cost_those_asked_for_are_measured_alone(
 
 def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three workloads are the default number."""
-    for module in ("campaign.suite", "report.summary"):
+    for module in ("campaign.options", "report.summary"):
         monkeypatch.setattr(f"cellspec.conformance.{module}.MAX_EXAMPLES", 3)
 
 

@@ -64,45 +64,49 @@ class Accepted:
             if self.pins is None:
                 check_target(path)
                 self._to_pin = path
-        suite.is_accepted = lambda clause: bool(
-            self.why(clause, Judgement(Verdict.VIOLATED, "it broke"))
-        )
+        suite.is_accepted = lambda clause: bool(self._why_broken(clause, "it broke"))
 
     def why(self, clause: str, judgement: Judgement) -> str:
         """Why a clause that is broken or inconclusive fails no run; "" if it does."""
-        inconclusive = judgement.verdict is Verdict.INCONCLUSIVE
-        if self.strict or not (judgement.broken or inconclusive):
+        if judgement.broken:
+            return self._why_broken(clause, judgement.reason)
+        if self.strict or judgement.verdict is not Verdict.INCONCLUSIVE:
             return ""
-        return self._by_baseline(clause, judgement) or self._by_pins(clause, inconclusive)
+        if self.baseline is not None and self.baseline.knows_inconclusive(clause):
+            return f"inconclusive in {self.baseline.shown} too"
+        return self._by_pins(clause) or self._by_goals(clause)
 
-    def _by_baseline(self, clause: str, judgement: Judgement) -> str:
+    def _why_broken(self, clause: str, reason: str) -> str:
+        """Why this broken clause fails no run; "" if it does."""
+        if self.strict:
+            return ""
         baseline = self.baseline
-        if baseline is None:
-            return ""
-        if judgement.broken and baseline.knows_broken(clause):
-            return f"broken in {baseline.shown} too: {judgement.reason}"
-        number = self.suite.consequences.get(clause)
-        root = "" if number is None else self.suite.roots[number - 1].failure.clause
-        if judgement.broken and baseline.knows_broken(root):
-            return f"a consequence of {root}, which is broken in {baseline.shown} too"
-        if not judgement.broken and baseline.knows_inconclusive(clause):
-            return f"inconclusive in {baseline.shown} too"
+        if baseline is not None:
+            if baseline.knows_broken(clause):
+                return f"broken in {baseline.shown} too: {reason}"
+            number = self.suite.consequences.get(clause)
+            root = "" if number is None else self.suite.roots[number - 1].failure.clause
+            if baseline.knows_broken(root):
+                return f"a consequence of {root}, which is broken in {baseline.shown} too"
+        return self._by_pins(clause)
+
+    def _by_pins(self, clause: str) -> str:
+        pins = self.pins
+        if pins is not None and pins.is_new(clause):
+            return f"{clause} is new since {pins.shown} was written"
+        if pins is not None and pins.is_changed(clause):
+            return f"{clause} was changed since {pins.shown} was written"
         return ""
 
-    def _by_pins(self, clause: str, inconclusive: bool) -> str:
-        pins = self.pins
-        if pins is None:
+    def _by_goals(self, clause: str) -> str:
+        """Why an inconclusive clause fails no run: it lacks no goal that is pinned."""
+        pins, home = self.pins, judged_clauses().get(clause)
+        if pins is None or home is None:
             return ""
-        if pins.is_new(clause):
-            return f"{clause} is new since {pins.shown} was written"
-        if pins.is_changed(clause):
-            return f"{clause} was changed since {pins.shown} was written"
-        home = judged_clauses().get(clause)
-        if inconclusive and home is not None:
-            again = self.suite.judge(clauses()[clause], pins.pinned(home))
-            if again.verdict is not Verdict.INCONCLUSIVE:
-                return f"it lacks a coverage goal that is new since {pins.shown} was written"
-        return ""
+        again = self.suite.judge(clauses()[clause], pins.pinned(home))
+        if again.verdict is Verdict.INCONCLUSIVE:
+            return ""
+        return f"it lacks a coverage goal that is new since {pins.shown} was written"
 
     def add_to(self, found: dict[str, Any]) -> None:
         """Add the comparisons to the results of the run."""
