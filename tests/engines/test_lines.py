@@ -488,7 +488,7 @@ def test_an_engine_is_judged_behind_the_protocol_as_it_is_in_this_process(
     for profile, word in BEHIND[engine].items():
         beside = sorted(there.capabilities - {profile})
         seen: set[Any] = set()
-        for example in range(1, 7):
+        for example in range(1, 16):
             work = drawn_workload(5, profile, example, beside)
             mine, other = (run_workload(backend, work) for backend in (here, there))
             assert mine.violations == other.violations == [], (work, other.explanation)

@@ -139,6 +139,21 @@ def test_output_of_a_barrier_takes_no_call_and_kills_nobody() -> None:
         run.apply(action)
 
 
+@pytest.mark.clause("DROP-06")
+def test_a_dropped_row_of_a_range_that_goes_on_is_in_flight_until_the_range_gives_it() -> None:
+    def after(*steps: Action) -> Machine:
+        b = ColumnDescriptor("b", traits=T.ROW_STREAMABLE)
+        run = Machine(ExecutionGraph(2, (ColumnDescriptor("a"), b)))
+        run.state.killers = Killers(1)
+        fails = Action("fail", "a", (1, 2), failure="permanent")
+        begun = (Action("start", "a", (1, 2)), Action("start", "b", (0, 2)))
+        return die(run, *begun, *steps, fails, Action("drop", "a", (1, 2)))
+
+    after().apply(Action("drop", "b", (1, 2), cause="killer"))
+    given = after(*(Action("complete", "b", (row, row + 1)) for row in (0, 1)))
+    given.apply(Action("start", "b", (0, 2)))
+
+
 @pytest.mark.clause("SCHED-07", "DROP-06")
 def test_after_a_crash_a_killer_is_refused_as_every_step_is() -> None:
     run = die(machine(1), START)

@@ -42,7 +42,8 @@ def test_a_matrix_runs_unattended_and_publishes_its_findings(
     assert says["1.0", "inner"] == says["1.0", "outer"] == "same"
     assert says["2.0", "inner"] == "nothing"
     assert says["3.0", "inner"] == "died"
-    assert "**Through the public interface** the same clause breaks on 1.0." in page
+    public = "**Through the public interface** the same clause breaks on 1.0."
+    assert public in " ".join(page.split())
     assert "4 columns × 1 row" in page
 
     script = data["scripts"][0]

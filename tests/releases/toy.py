@@ -104,7 +104,7 @@ if os.environ["TOY"] == "3.0":
 
 def matrix_of(workspace: Workspace, *arguments: str) -> int:
     lists = workspace.folder.parent / "lists"
-    given = [str(lists / "toy.toml"), f"--work={workspace.folder}", "--max-examples=4", "--seeds=1"]
+    given = [str(lists / "toy.toml"), f"--work={workspace.folder}", "--max-examples=8", "--seeds=1"]
     return command.main([*given, *arguments])
 
 

@@ -99,10 +99,16 @@ def _is_in_flight(run: RunState, key: NodeKey) -> bool:
     """True for a node with a call, alone or in a range; output of a barrier takes none."""
     if is_barrier_key(key):
         return run.counters.barrier_state(column_of(key), place_of(key)) == RUNNING
-    if run.barrier_flags[column_of(key)]:
+    column, row = column_of(key), place_of(key)
+    if run.barrier_flags[column]:
         return False
-    state = run.counters.cells[column_of(key)][place_of(key)]
-    return state in (RUNNING, RANGED) or key in run.counters.abandoned
+    state = run.counters.cells[column][row]
+    if state in (RUNNING, RANGED) or key in run.counters.abandoned:
+        return True
+    # A range goes on when one of its rows is dropped, and that row may be the one that kills it.
+    return any(
+        each.start <= row < each.stop and row not in each.given for each in run.ranges[column]
+    )
 
 
 def halt(run: RunState) -> None:

@@ -8,7 +8,7 @@ from typing import TypeAlias, get_args
 
 from cellspec.conformance.campaign.choices import Choices
 from cellspec.conformance.campaign.generator.columns import Shape
-from cellspec.conformance.campaign.generator.size import Knobs
+from cellspec.conformance.campaign.generator.size import Knobs, Size
 from cellspec.conformance.run.foreign import FOREIGN, Reading
 from cellspec.conformance.run.row_ids import RowIds
 from cellspec.conformance.run.values import Texts
@@ -147,6 +147,7 @@ def _free_nodes(
 def draw_timeouts(
     choices: Choices,
     shape: Shape,
+    size: Size,
     knobs: Knobs,
     policy: FailurePolicy,
     taken: Collection[tuple[str, int]],
@@ -154,6 +155,7 @@ def draw_timeouts(
     drops: bool,
 ) -> tuple[FailurePolicy, list[Fault]]:
     """A bound of calls, and calls that hang; without drops no node times out more than once."""
+    drops = drops and not size.scheduled
     bound_s = choices.sample(_BOUNDS_S) if drops else _BOUNDS_S[0]
     made = [
         Fault(*node, call, "timeout")

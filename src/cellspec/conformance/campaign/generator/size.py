@@ -21,6 +21,8 @@ class Size:
         many_rows: numbers of rows that one workload in eight has instead.
         mixing: in how many workloads of 60 a feature is mixed in.
         saves: about how many times a run of many rows saves at most.
+        scheduled: a schedule may set when calls end. Then the workload does not decide which calls
+            time out, so no row is lost to time-outs.
     """
 
     columns: tuple[int, int] = (3, 24)
@@ -29,6 +31,7 @@ class Size:
     many_rows: tuple[int, ...] = ()
     mixing: int = 36
     saves: int = 300
+    scheduled: bool = True
 
 
 LARGE = Size()
@@ -42,6 +45,7 @@ SMALL = Size(
     many_rows=(9, 12, 17, 33, 66, 101, 130, 200),
     mixing=20,
     saves=8,
+    scheduled=False,
 )
 """The size of a campaign's workload: small, for a violation must be readable."""
 

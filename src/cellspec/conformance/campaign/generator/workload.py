@@ -102,7 +102,7 @@ def workload(
         "limits": draw_limits(choices.part("limits"), shape, knobs, has),
         "skips": draw_skips(choices.part("skips"), shape, must="skips" in must),
     }
-    _calls(choices, shape, knobs, has, must, known, fields)
+    _calls(choices, shape, size, knobs, has, must, known, fields)
     if "any_text" in has:
         fields["texts"] = draw_texts(choices.part("texts"), shape)
     if "row_ids" in has:
@@ -113,6 +113,7 @@ def workload(
 def _calls(
     choices: Choices,
     shape: Shape,
+    size: Size,
     knobs: Knobs,
     has: Collection[str],
     must: Collection[str],
@@ -125,7 +126,7 @@ def _calls(
     if "timeouts" in has:
         taken = {(fault.column, fault.position) for fault in faults}
         policy, hanging = draw_timeouts(
-            choices.part("timeouts"), shape, knobs, policy, taken, drops="drops" in known
+            choices.part("timeouts"), shape, size, knobs, policy, taken, drops="drops" in known
         )
         faults += hanging
     if "filters" in has:
