@@ -184,6 +184,18 @@ class Findings:
     mended: list[Mended] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
 
+    def unjudged(self, version: str) -> list[str]:
+        """The entry points through which a release was not judged, each with the reason."""
+        runs = (
+            (entry_point.name, self.outcomes.get((version, entry_point.name)))
+            for entry_point in self.engine.entry_points
+        )
+        return [
+            f"{name} {'did not run' if run is None else run.status}"
+            for name, run in runs
+            if run is None or not run.ran
+        ]
+
     @property
     def newest(self) -> str:
         """The newest release of the list."""

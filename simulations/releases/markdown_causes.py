@@ -28,7 +28,11 @@ def broken_now(found: Findings, told: Explanation) -> Iterator[str]:
         yield "| --- | --- | :---: | --- | --- | --- | --- |"
         yield from (_line(found, one) for one in told.live)
         yield ""
-    elif not told.unexplained:
+    unjudged = found.unjudged(found.newest)
+    if unjudged:
+        yield f"Not judged: {'; '.join(unjudged)}."
+        yield ""
+    elif not told.live and not told.unexplained:
         yield "Nothing breaks that was found."
         yield ""
     yield from _unexplained(found, told)

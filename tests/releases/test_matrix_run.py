@@ -31,6 +31,8 @@ def test_a_matrix_runs_unattended_and_publishes_its_findings(
     assert [by_version[one]["inner"]["status"] for one in by_version] == ["ran", "ran", "died"]
     assert by_version["2.0"]["inner"]["clauses"]["SCHED-01"]["stands"] != "violated"
     assert "died: exit code" in page
+    assert "Not judged: inner died; outer died." in page
+    assert "Nothing breaks" not in page
     assert any(line.startswith("3.0 inner: died") for line in data["troubles"])
 
     defect = data["defects"][0]
