@@ -186,7 +186,6 @@ def names_an_extra(done: subprocess.CompletedProcess[str]) -> bool:
         (["compare", "text_to_sql", "text_to_sql"], "experiments"),
         (["tune", "text_to_sql", "--goal", "throughput"], "experiments"),
         (["--print-completion", "bash"], "completion"),
-        (["fuzz", "--methods", "targeted"], "conformance"),
         (["fuzz", "--methods", "random", "--jobs", "2"], "parallel"),
         (["sweep", "concurrency_sweep", "--out", "swept"], "experiments"),
     ],
