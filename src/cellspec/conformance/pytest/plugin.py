@@ -134,7 +134,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         *(["--keep-going"] if about_us else []),
         dest=_dest("keep-going"),
         action="store_true",
-        help="go on after a clause broke: the default since --conformance-first is there",
+        help="go on after a clause broke, as the suite does without it",
     )
     group.addoption(
         "--conformance-allow-inconclusive",
