@@ -379,8 +379,10 @@ def test_an_entry_for_a_clause_that_holds_or_is_not_claimed_is_an_error(
 
 
 def test_each_cause_is_told_once_the_first_in_full_and_the_others_in_a_line(
-    suite: pytest.Pytester,
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A CI service is told by this name, and pytest cuts nothing off its short summary there.
+    monkeypatch.setenv("CI", "1")
     result = judge(suite, "Both", FEW, "-rf")
     text = text_of(result)
     assert result.parseoutcomes()["failed"] == 2

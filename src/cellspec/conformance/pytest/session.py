@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -265,6 +265,20 @@ class Session:
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self._interrupted = excinfo.errisinstance(KeyboardInterrupt)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Leave a failure its first line in the short summary.
+
+        On a CI service pytest cuts no message there, and each finding would be printed twice.
+        """
+        report = yield
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if crash is not None and _is_ours(item):
+            crash.message = crash.message.partition("\n")[0]
+        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and Path(report.nodeid.partition("::")[0]).name != _TESTS.name:
