@@ -28,7 +28,8 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
-from cellspec.conformance.campaign.campaign import drawn_workload
+from cellspec.conformance.campaign.campaign import campaign_workloads
+from cellspec.conformance.campaign.causes import Place
 from cellspec.conformance.campaign.options import MAX_EXAMPLES
 from cellspec.conformance.campaign.pairs import Pairs
 from cellspec.conformance.judge.harness import run_workload
@@ -95,13 +96,9 @@ class Drawn:
 
 
 def _workloads(profile: str, able: frozenset[str], seed: int) -> Iterator[Workload]:
-    known = beside(profile, able)
-    pairs = Pairs(profile, known)
-    for example in count(1):
-        forced = pairs.next(example)
-        work = drawn_workload(seed, profile, example, known, forced=forced)
-        pairs.count(work)
-        yield work
+    places = (Place(profile, example, seed) for example in count(1))
+    pairs = Pairs(profile, beside(profile, able))
+    return (work for _, work in campaign_workloads(pairs, places))
 
 
 def put_to(mutant: EngineMutant, seed: int, size: int, drawn: Drawn) -> Death:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,7 @@ from cellspec.errors import SpecError
 __all__ = [
     "REDRAWS_MAX",
     "REPEAT_EVERY",
+    "campaign_workloads",
     "drawn_workload",
     "run_campaign",
 ]
@@ -93,10 +94,8 @@ def run_campaign(
     causes = Causes(run, fit=fit) if causes is None else causes
     pairs = Pairs(profile, beside)
     evidence.pairs, evidence.pair_goals = pairs.met, pairs.goals
-    for place in _places(profile, seed, seeds, max_examples):
-        draw = partial(_drawn, fit, place, beside, pairs.next(place.example))
-        work = draw(0) if rehearsal is None else rehearsal.take(draw)
-        pairs.count(work)
+    places = _places(profile, seed, seeds, max_examples)
+    for place, work in campaign_workloads(pairs, places, rehearsal=rehearsal, fit=fit):
         waived = always
         try:
             result = run(work, waived)
@@ -116,6 +115,28 @@ def run_campaign(
             break
     evidence.waived = always
     return campaign
+
+
+def campaign_workloads(
+    pairs: Pairs,
+    places: Iterable[Place],
+    *,
+    rehearsal: Rehearsal | None = None,
+    fit: Fit = lambda work: work,
+) -> Iterator[tuple[Place, Workload]]:
+    """The workloads of a campaign, each drawn when it is asked for.
+
+    Args:
+        pairs: the pairs of features, of which the least met ones come next; it counts on.
+        places: the place of each workload, in the order of the campaign.
+        rehearsal: chooses, of several workloads, the one to run; by default all that are drawn are.
+        fit: brings a workload to one that the engine can be asked for, as of `run_campaign`.
+    """
+    for place in places:
+        draw = partial(_drawn, fit, place, pairs.known, pairs.next(place.example))
+        work = draw(0) if rehearsal is None else rehearsal.take(draw)
+        pairs.count(work)
+        yield place, work
 
 
 def _places(profile: str, seed: int, seeds: int, examples: int) -> Iterator[Place]:

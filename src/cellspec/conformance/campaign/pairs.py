@@ -35,11 +35,13 @@ class Pairs:
         known: other capabilities that its workloads may make use of.
 
     Attributes:
+        known: as given.
         goals: the pairs that a workload can have.
         met: in how many workloads each was.
     """
 
     def __init__(self, profile: str, known: Collection[str]) -> None:
+        self.known = known
         able = {profile, *known}
         names = [name for name in FEATURES if name in able and able.issuperset(NEEDS.get(name, ()))]
         self.goals: tuple[Pair, ...] = tuple(
