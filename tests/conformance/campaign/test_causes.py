@@ -199,6 +199,14 @@ def test_seeds_join_their_evidence_and_a_failure_says_its_seed() -> None:
     assert joined.failures["SCHED-11"].seed == 5
 
 
+def test_a_root_knows_the_seeds_that_show_it() -> None:
+    engine = Engine(lambda work: ["CKPT-12"] * bool(work.crashes))
+    causes = Causes(engine)
+    run_campaign(engine, "resume", max_examples=12, seed=4, seeds=2, causes=causes)
+    (root,) = causes.roots
+    assert (root.failure.clause, root.seeds) == ("CKPT-12", {4, 5})
+
+
 def test_a_rehearsal_takes_the_workload_that_covers_most_that_is_new() -> None:
     rehearsal = Rehearsal(lambda work: RunResult(work, {"trace": 1}), 3)
     works = [PLAIN, LIMITED, RETRIED.replace(limits=Limits(workers=1))]

@@ -236,6 +236,7 @@ def test_without_a_backend_one_line_names_the_option_to_pass(suite: pytest.Pytes
             "DROP-01 is of profile drops, and --profile asks for core; leave --profile out",
         ),
         (["--engine-backend=engine:Backend", "--seed=x"], "--seed: expected an integer from 0"),
+        (["--engine-backend=engine:Backend", "--seeds=0"], "--seeds: expected an integer from 1"),
         (["--engine-backend=engine:Backend", "--max-examples=0"], "an integer from 1 up, got '0'"),
         (["--engine-backend=engine:Backend", "--replay=no.json"], "no.json: cannot be read: No"),
         (["--engine-backend=engine:Backend", "--replay=bad.json"], "bad.json: line 1: not JSON"),
@@ -389,7 +390,9 @@ def test_each_cause_is_told_once_the_first_in_full_and_the_others_in_a_line(
     assert "test_clause[BARR-06]" in text
     assert "test_clause[TABLE-02]" in text
     assert text.count("the smallest workload that breaks it") == 1
-    result.stdout.fnmatch_lines(["root causes: 2", "  1. * (1 column, 3 rows; in * workloads)"])
+    result.stdout.fnmatch_lines(
+        ["root causes: 2 (clauses: *", "  1. * (1 column, 3 rows; in * workloads)"]
+    )
     again = next(line for line in text.splitlines() if line.startswith("root 2: "))
     replay = again[again.index("pytest --pyargs") :].split()
     assert suite.runpytest(*replay[1:]).parseoutcomes()["failed"] == 1
@@ -398,11 +401,51 @@ def test_each_cause_is_told_once_the_first_in_full_and_the_others_in_a_line(
 def test_a_run_may_stop_at_its_first_failure(suite: pytest.Pytester) -> None:
     result = judge(suite, "Both", FEW, "--conformance-first")
     assert result.parseoutcomes()["failed"] == 1
-    result.stdout.fnmatch_lines(["core * stopped at *", "root causes: 1"])
+    result.stdout.fnmatch_lines(["core * stopped at *", "root causes: 1 (clauses: *"])
 
 
 def test_going_on_may_still_be_asked_for(suite: pytest.Pytester) -> None:
     assert judge(suite, "Both", FEW, "--keep-going").parseoutcomes()["failed"] == 2
+
+
+def test_the_roots_and_the_verdicts_come_last_also_behind_a_list_of_skipped_tests(
+    suite: pytest.Pytester,
+) -> None:
+    lines = text_of(judge(suite, "Both", FEW, "-ra")).splitlines()
+    assert any(line.startswith("SKIPPED ") for line in lines)
+    at = next(place for place, line in enumerate(lines) if line.startswith("root causes: "))
+    assert lines[at].startswith("root causes: 2 (clauses: 2 violated, ")
+    assert len(lines) - at <= 8
+    assert all(line.startswith("  ") for line in lines[at + 1 : -1])
+    assert "2 failed" in lines[-1]
+
+
+def test_a_cause_that_several_seeds_show_is_told_once_with_the_seeds(
+    suite: pytest.Pytester,
+) -> None:
+    options = ("--seed=3", "--seeds=2", "--max-examples=20", "--conformance-json=r.json")
+    result = judge(suite, "Both", *options)
+    assert result.ret == VIOLATED
+    assert result.parseoutcomes()["failed"] == 2
+    seeds = "in * workloads of seeds 3, 4)"
+    result.stdout.fnmatch_lines(["cellspec: both 1; *, seeds 3 to 4", f"root 2: * {seeds}: *"])
+    result.stdout.fnmatch_lines(["core * 40 of 40 *", f"  1. * {seeds}", f"  2. * {seeds}"])
+    causes = json.loads(Path("r.json").read_text())["backends"][0]["causes"]
+    assert [(cause["seed"], cause["seeds"]) for cause in causes] == [(3, [3, 4])] * 2
+    assert judge(suite, "Backend", "--seeds=2", "--max-examples=3").ret == FINE
+
+
+def test_a_slow_engine_is_put_to_few_workloads(suite: pytest.Pytester) -> None:
+    asked = suite.parseconfigure(*SUITE, "--engine-backend=engine:Backend", "--slow")
+    session = asked.pluginmanager.getplugin("cellspec-conformance")
+    assert isinstance(session, cellspec.conformance.pytest.session.Session)
+    usual = session.suite.options
+    assert (usual.max_examples, usual.enough) == (20, 20)
+    result = judge(suite, "Forgetful", "--slow", "--max-examples=6", "--conformance-json=r.json")
+    assert result.ret == VIOLATED
+    result.stdout.fnmatch_lines(["core * 6 of 6 *", "root causes: 1 (clauses: *"])
+    command = json.loads(Path("r.json").read_text())["backends"][0]["command"]
+    assert "--slow --max-examples=6" in command
 
 
 def test_an_adapter_that_is_wired_wrong_is_told_from_an_engine_that_is_wrong(

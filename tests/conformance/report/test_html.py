@@ -151,6 +151,35 @@ def test_each_failure_has_a_page_that_its_cell_links_to() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+\.html", name) for name in pages)
 
 
+def test_the_page_lists_each_root_cause_with_the_way_to_its_failure() -> None:
+    found = with_failure()
+    cause = {
+        "clause": "BARR-01",
+        "detail": "barrier 0 of 'v' is early",
+        "size": {"column": 2, "row": 3, "crash": 0},
+        "workloads": 7,
+        "seeds": [0, 2],
+        "replay": "pytest --replay one.json",
+        "consequences": {"TABLE-06": {"workloads": 1, "detail": "a row is odd"}},
+    }
+    of_its_own = samples.failure(detail="a second bug", replay="pytest --replay two.json")
+    second = {"clause": "BARR-01", "detail": "a second bug", "workloads": 1, "failure": of_its_own}
+    found["backends"][0]["causes"] = [cause, second]
+    pages = render(found)
+    page = Page(pages[INDEX])
+    (section,) = page.find("section", aria_label="Root causes: engine 1")
+    assert (
+        "BARR-01: barrier 0 of 'v' is early (2 columns, 3 rows; in 7 workloads of seeds 0, 2) "
+        "and with it TABLE-06" in section
+    )
+    assert "pytest --replay one.json" in section
+    of_causes = [
+        name for name in dict.fromkeys(page.values("href")) if name in pages and name != INDEX
+    ]
+    assert len(of_causes) == 2
+    assert "a second bug" in pages[of_causes[1]]
+
+
 def test_names_that_a_file_system_would_confuse_get_pages_of_their_own() -> None:
     given = with_failure()
     names = ("a b", "a/b", "A?B", "é", "/", "..")

@@ -86,6 +86,7 @@ class Root:
     Attributes:
         failure: the violation that stands for it, with the smallest workload found.
         found: the number of workloads that showed it.
+        seeds: the seeds of these workloads.
         consequences: the other clauses that it broke, each with the number of workloads.
         details: for each of these, the first violation in one line.
         alone: those of them that also broke with every clause judged.
@@ -93,6 +94,7 @@ class Root:
 
     failure: Failure
     found: int = 0
+    seeds: set[int] = field(default_factory=set)
     consequences: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
     alone: set[str] = field(default_factory=set)
@@ -193,6 +195,7 @@ class Causes:
             if root not in shown:
                 shown.append(root)
                 root.found += 1
+                root.seeds.add(place.seed)
             if broken.clause != root.failure.clause:
                 root.consequences[broken.clause] += 1
                 root.details.setdefault(broken.clause, broken.detail)

@@ -334,7 +334,10 @@ class Session:
             self.refused = str(error)
             self._note(BAD_INPUT)
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
+        """Print the summary of the run last, behind the list of skipped tests that -ra asks for."""
+        yield
         if not self.done and not self.refused:
             return
         terminalreporter.section("cellspec conformance")

@@ -44,7 +44,8 @@ def root_line(suite: Suite, number: int) -> str:
         number: the number of the root, from 1.
     """
     root = suite.roots[number - 1]
-    words = root_words(root.failure.detail, extent_of(root.failure.workload), root.found)
+    seeds = root.seeds if suite.options.seeds > 1 else ()
+    words = root_words(root.failure.detail, extent_of(root.failure.workload), root.found, seeds)
     return f"root {number}: {root.failure.clause}: {words}: {suite.replay_command(root.failure)}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,7 +165,12 @@ def _causes(
         yield CauseResult(
             clause=clause,
             detail=detail,
-            words=root_words(detail, _optional(cause, "size", here), cause.get("workloads", 0)),
+            words=root_words(
+                detail,
+                _optional(cause, "size", here),
+                cause.get("workloads", 0),
+                [] if cause.get("seeds") is None else field(cause, "seeds", "a list", here),
+            ),
             consequences=tuple(_optional(cause, "consequences", here)),
             replay=str(cause.get("replay") or ""),
             failure=own,
@@ -173,16 +178,21 @@ def _causes(
         )
 
 
-def root_words(detail: str, size: Mapping[str, Any], found: int) -> str:
+def root_words(
+    detail: str, size: Mapping[str, Any], found: int, seeds: Collection[int] = ()
+) -> str:
     """A root in words: the finding, the size of its smallest workload, and how often it was found.
 
     Args:
         detail: the finding in one line.
         size: how many there are of each thing in the workload, by the word for one.
         found: in how many workloads it showed.
+        seeds: the seeds of these workloads, if the run had more than one.
     """
     things = ", ".join(counted(number, thing) for thing, number in size.items() if number)
-    return f"{detail} ({things}; in {counted(found, 'workload')})"
+    word = "seed" if len(seeds) == 1 else "seeds"
+    of = f" of {word} {', '.join(map(str, sorted(seeds)))}" if seeds else ""
+    return f"{detail} ({things}; in {counted(found, 'workload')}{of})"
 
 
 def _read_result(

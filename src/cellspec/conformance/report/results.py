@@ -116,6 +116,7 @@ def _causes(suite: Suite) -> list[Json]:
             "size": extent_of(root.failure.workload),
             "workloads": root.found,
             "seed": root.failure.seed,
+            **({"seeds": sorted(root.seeds)} if suite.options.seeds > 1 else {}),
             "profile": root.failure.profile,
             "example": root.failure.example,
             "waived": list(root.failure.waived),

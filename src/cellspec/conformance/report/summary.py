@@ -40,10 +40,10 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     spoken = Counter(entry["verdict"] for entry in backend["clauses"].values())
     order = sorted(spoken, key=_urgency)
     yield ""
-    yield "clauses: " + ", ".join(f"{spoken[verdict]} {verdict}" for verdict in order)
+    verdicts = "clauses: " + ", ".join(f"{spoken[verdict]} {verdict}" for verdict in order)
+    yield verdicts
     for reason, names in _by_reason(backend):
         yield f"  {reason}: {', '.join(names)}"
-    yield from _causes(backend.get("causes", ()), seeds)
     for number, detail in backend.get("not_asked", {}).items():
         yield f"  broken too, and not asked for: {number} ({detail})"
     yield from _thin(backend)
@@ -84,17 +84,22 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
             + (f", questions to the graph × {asked:.2f}" if asked else "")
         )
         yield from _counted(cost.get("counted", {}))
+    yield from _causes(backend.get("causes", ()), verdicts)
 
 
-def _causes(causes: Sequence[Mapping[str, Any]], seeds: int) -> Iterator[str]:
-    """The roots, one line each, with what broke as a consequence."""
+def _causes(causes: Sequence[Mapping[str, Any]], verdicts: str) -> Iterator[str]:
+    """The roots, one line each, with what broke as a consequence.
+
+    They come last, where a reader of a terminal looks first, with the verdicts once more.
+    """
     if not causes:
         return
-    yield f"root causes: {len(causes)}"
+    yield f"root causes: {len(causes)} ({verdicts})"
     for number, cause in enumerate(causes, 1):
-        seed = f", seed {cause['seed']}" if seeds > 1 else ""
-        words = root_words(cause["detail"], cause["size"], cause["workloads"])
-        yield f"  {number}. {cause['clause']}: {words}{seed}"
+        words = root_words(
+            cause["detail"], cause["size"], cause["workloads"], cause.get("seeds", ())
+        )
+        yield f"  {number}. {cause['clause']}: {words}"
         if cause["consequences"]:
             yield f"     and with it {', '.join(cause['consequences'])}"
         yield f"     {cause['replay']}"
