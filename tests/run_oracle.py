@@ -167,6 +167,9 @@ class RunModel:
         self.taken_back: dict[NodeId, int] = {}
         self.ends: list[bool] = []
         self.unwritten: set[str] = set()
+        self.held_by_lost: dict[str, set[CellNodeId]] = {"rows": set(), "claim": set()}
+        """What writes that failed held, or could have, in this process."""
+        self.gave_up = False
         self.excused: set[CellNodeId] = set()
         self.excused_at = 0.0
         self.claimed_since = False
@@ -450,7 +453,8 @@ class RunModel:
 
     def halt_breaks(self) -> set[str]:
         early = {"STOP-01"} if self.stopped or self.must_stop() else set()
-        return early | ({"STOP-05"} if self.stop_requested else set())
+        early |= {"STOP-05"} if self.stop_requested else set()
+        return early | ({"FAIL-04"} if self.gave_up else set())
 
     def gives_up(self) -> bool:
         """A row is lost, and the engine neither records that nor claims to go on without rows."""
@@ -842,21 +846,25 @@ class RunModel:
     def _unwanted_breaks(self, node: NodeId) -> set[str]:
         """Only what nobody wants any more may be cancelled."""
         ranged = None if node in self.running else self.range_of(node)
-        if ranged is not None:
-            wanted = any(row not in self.dropped for row in ranged.left())
-        elif node not in self.running:
+        if ranged is None and node not in self.running:
             return {"FAIL-04"}
-        elif isinstance(node, BarrierNodeId):
-            wanted = bool(self.wanted(node))
-        elif self.is_output(node):
+        if ranged is None and self.is_output(node):
             return set() if node in self.abandoned() else {"FAIL-04"}
-        else:
-            wanted = node.row not in self.dropped
-        unwanted = self.halted() or self.may_give_up()
-        return {"FAIL-04"} if wanted and not unwanted else set()
+        unwanted = self.halted() or self.may_give_up() or self.lost_a_write()
+        return {"FAIL-04"} if self._is_call_wanted(node) and not unwanted else set()
+
+    def _is_call_wanted(self, node: NodeId) -> bool:
+        ranged = None if node in self.running else self.range_of(node)
+        if ranged is not None:
+            return any(row not in self.dropped for row in ranged.left())
+        if isinstance(node, BarrierNodeId):
+            return bool(self.wanted(node))
+        return node.row not in self.dropped
 
     def cancel(self, node: NodeId) -> None:
         """What somebody wants still is open again, but never ready: it was cancelled by a stop."""
+        if self._is_call_wanted(node) and not (self.halted() or self.may_give_up()):
+            self.gave_up = True
         self._ends_badly(node)
         ranged = None if node in self.running else self.range_of(node)
         if ranged is None:
@@ -1391,6 +1399,11 @@ class RunModel:
     def not_written(self) -> None:
         if self.pending_claim is None:
             self.claimed_since = False
+            known = [CellNodeId(r, n) for names, rows in self.writes for n in names for r in rows]
+            self.held_by_lost["rows"].update(known or self.cells_of(self.most()))
+        else:
+            self.held_by_lost["claim"].update(self.cells_of(self.pending_claim))
+        if self.pending_claim is None:
             self.lost_writes += self.writes
             self.writes.clear()
             self.end_writes(well=False)
@@ -1452,6 +1465,7 @@ class RunModel:
     def commit_failed(self, number: int | None) -> None:
         self.odd_commits.append(self.open_commits.pop(number))
         self.excuse(self.odd_commits[-1])
+        self.held_by_lost["claim"].update(self.cells_of(self.odd_commits[-1]))
         self.unwritten.add("claim")
         self.unanswered.append("write")
         self.end_save(f"commit {number}", well=False)
@@ -1633,12 +1647,12 @@ class RunModel:
         if outcome == "success":
             if self.stopped:
                 broken.add("STOP-03")
-            if not done or (not saved and "rows" not in self.unwritten):
+            if not done or (not saved and not self.lost_of("rows")):
                 broken.add("SCHED-10")
-            if not saved and "rows" in self.unwritten:
+            if not saved and self.lost_of("rows"):
                 broken.add("CKPT-23")
             if self.makes_claims() and self.whole_rows(self.durable_claim) < total:
-                broken.add("CKPT-23" if "claim" in self.unwritten else "CKPT-22")
+                broken.add("CKPT-23" if self.lost_of("claim") else "CKPT-22")
         elif outcome == "stopped":
             if not self.stopped:
                 broken.add("STOP-06" if self.stop_requested else "STOP-03")
@@ -1655,13 +1669,13 @@ class RunModel:
             if self.gives_up():
                 broken.clear()
             if done and saved:
-                broken |= set() if "claim" in self.unwritten else {"STOP-04"}
+                broken |= set() if self.lost_of("claim") else {"STOP-04"}
             elif not self.stood_in_the_way() and self.may_go_on():
                 broken.add("SCHED-14")
             if self.stopped or self.must_stop():
                 if self.leaves_unsaved():
                     broken.add("STOP-08")
-                if not self.unwritten and not self.may_give_up() and self.working():
+                if not self.lost_a_write() and not self.may_give_up() and self.working():
                     broken.add("STOP-09")
         return broken
 
@@ -1702,7 +1716,18 @@ class RunModel:
     def stood_in_the_way(self) -> bool:
         """Something excuses that the run gives up; that somebody asks for a stop does not."""
         early = self.stopped or self.must_stop()
-        return bool(self.unwritten) or early or self.may_give_up()
+        return self.lost_a_write() or self.gave_up or early or self.may_give_up()
+
+    def lost_of(self, kind: str) -> bool:
+        """A write of this kind failed in this process, and what it held is not safe."""
+        safe = self.claimed_cells() if kind == "claim" else set(self.cells_of(self.stored_cells()))
+        return kind in self.unwritten or bool(self.held_by_lost[kind] - safe)
+
+    def stored_cells(self) -> Held:
+        return {name: frozenset(rows) for name, rows in self.stored.items()}
+
+    def lost_a_write(self) -> bool:
+        return self.lost_of("rows") or self.lost_of("claim")
 
     def may_give_up(self) -> bool:
         """A node failed for good in an engine that does not claim to go on without rows."""

@@ -272,6 +272,8 @@ ALL_MADE = ["start a 0", "complete a 0"]
 ALL_SAVED = [*ALL_MADE, "durable a 0"]
 BEGUN = {"event": "checkpoint_begin", "claim": {"a": 1}}
 A_SAVED = ALL_SAVED
+OTHERS_SAVED = [*ALL_MADE, "start a 1", "complete a 1", "checkpoint_failed", "durable a 1"]
+"""Two rows could not be written, and one of them is later."""
 GIVES_UP = ["end outcome=failed"]
 RESUMED = {"event": "resume", "claim": CLAIMS_NOTHING}
 BEGUN_OF_A = {"event": "checkpoint_begin", "claim": {**CLAIMS_NOTHING, "a": 1}}
@@ -441,6 +443,17 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         ["start a 0", "fail a 0 failure=retryable until=5", "start a 0 attempt=2 t=4"],
     ),
     ("FAIL-04", PLAIN, ["fail a 0 failure=permanent"]),
+    ("FAIL-04", PLAIN, ["start a 0", "cancel a 0"]),
+    # What could not be written is written: there is no reason to give up.
+    ("FAIL-04", PLAIN, [*ALL_MADE, "start a 1", "checkpoint_failed", "durable a 0", "cancel a 1"]),
+    # A run that gives up makes nothing again, and nothing else.
+    ("FAIL-04", PLAIN, [*ALL_MADE, "start a 1", "checkpoint_failed", "cancel a 1", "start a 1"]),
+    ("FAIL-04", PLAIN, [*ALL_MADE, "start a 1", "checkpoint_failed", "cancel a 1", "start b 0"]),
+    (
+        "FAIL-04",
+        STREAMS,
+        ["start s 0:2", "complete s 0", "checkpoint_failed", "cancel s 1", "start s 1"],
+    ),
     ("FAIL-01", BOUNDED, ["start a 0", "fail a 0 failure=timeout t=2", "start a 0 t=2"]),
     (
         "FAIL-02",
@@ -791,6 +804,35 @@ FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
         (SMALL, [*ALL_SAVED, BEGUN, "checkpoint_failed"]),
         (SMALL, [*ALL_MADE, "checkpoint_failed"]),
         (STOPS, ["start a 0", "complete a 0", "start a 1", f"fail a 1 {PERMANENT}", "drop a 1"]),
+        (PLAIN, [*OTHERS_SAVED]),
+        (
+            PLAIN,
+            [
+                *ALL_MADE,
+                "start a 1",
+                "complete a 1",
+                "write_begin a 0",
+                "checkpoint_failed",
+                "write_begin a 1",
+                "durable a 1",
+            ],
+        ),
+        (
+            PLAIN,
+            [
+                *(*A_SAVED, "start a 1", "complete a 1", "durable a 1"),
+                *({**BEGUN_OF_A, "claim": {**CLAIMS_NOTHING, "a": 2}}, "checkpoint_failed"),
+                *(BEGUN_OF_A, "checkpoint_durable"),
+            ],
+        ),
+        (PLAIN, [*ALL_MADE, "start a 1", "checkpoint_failed", "cancel a 1"]),
+        (PLAIN, [*OTHERS_SAVED, "start a 2", "cancel a 2"]),
+        (PLAIN, [*A_SAVED, "start a 1", BEGUN_OF_A, "checkpoint_failed", "cancel a 1"]),
+        (STREAMS, ["start s 0:2", "complete s 0", "checkpoint_failed", "cancel s 1"]),
+        (
+            RETRY_ONE,
+            [*ALL_MADE, "start v scope=0", "checkpoint_failed", "cancel v scope=0"],
+        ),
         (PLAIN, FAILS_FAST),
         (PLAIN, [*FAILS_FAST, "complete a 1"]),
         (PLAIN, [*FAILS_FAST, "cancel a 1"]),
@@ -802,7 +844,11 @@ FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
     ids=[
         *("claim failed", "next claim on its way", "rows lost, others claimed"),
         *("rows lost, others claimed at last", "last claim failed"),
-        *("rows not written", "early stop", "fails fast", "lets calls end", "cancels calls"),
+        *("rows not written", "early stop", "rows lost, others saved"),
+        *("announced rows lost, others saved", "claim lost, a smaller one made"),
+        *("rows lost and calls cancelled", "others saved and calls cancelled"),
+        *("claim lost and calls cancelled", "rows lost and a range cancelled"),
+        *("rows lost and a barrier cancelled", "fails fast", "lets calls end", "cancels calls"),
         *("records the drop", "records the drop and cancels", "budget spent", "waits for calls"),
     ],
 )

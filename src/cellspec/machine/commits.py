@@ -10,6 +10,7 @@ from __future__ import annotations
 from cellspec.graph.rowset import GrowingRows, Ranges
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
+from cellspec.machine.lost_writes import note_lost_claim
 from cellspec.machine.prompt_saving import (
     begin_commit,
     count_from_claim,
@@ -153,6 +154,7 @@ def commit_failed(run: RunState, number: int | None) -> None:
     run.failed_commits.append(commit)
     run.unsaved = True
     excuse(run, commit.cells)
+    note_lost_claim(run, commit.cells)
     end_commit(run, number, failed=True)
     count_from_now(run)
 

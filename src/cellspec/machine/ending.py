@@ -13,6 +13,7 @@ from cellspec.graph.nodes import (
 from cellspec.machine.actions import Outcome
 from cellspec.machine.enabled import key_of, of_state, skips, starts, waits_again
 from cellspec.machine.explain_refusal import expect_running
+from cellspec.machine.lost_writes import has_lost_claim, has_lost_rows, has_lost_write
 from cellspec.machine.resuming import halt
 from cellspec.machine.row_groups import way_of_groups
 from cellspec.machine.run_state import RunState
@@ -83,13 +84,8 @@ def _expect_stop_in_failure(run: RunState) -> None:
     if left := unsaved(run):
         when = "after an early stop" if run.stopped else "where an early stop is due"
         run.breaks("STOP-08", f"the run ends as failed {when}, and {left}")
-    if not _lost_a_write(run) and not _lost_a_row(run):
+    if not has_lost_write(run) and not _lost_a_row(run):
         _expect_no_calls(run, "failed")
-
-
-def _lost_a_write(run: RunState) -> bool:
-    """True of a run that may fail because storage does."""
-    return run.unsaved or run.lost_rows
 
 
 def _lost_a_row(run: RunState) -> bool:
@@ -107,13 +103,14 @@ def _expect_success(run: RunState) -> None:
             "SCHED-10",
             f"success with {run.completed_rows} of {counted(total, 'row')} complete",
         )
+    lost = has_lost_rows(run)
     for column, rows in enumerate(run.durable):
         if rows != total:
             run.breaks(
-                "CKPT-23" if run.lost_rows else "SCHED-10",
+                "CKPT-23" if lost else "SCHED-10",
                 f"success with {rows} of {counted(total, 'row')} of "
                 f"{run.name_of(column)!r} durable from row 0 on"
-                + (", after a write of rows that failed" if run.lost_rows else ""),
+                + (", after a write of rows that failed" if lost else ""),
             )
     _expect_claimed(run)
 
@@ -122,14 +119,14 @@ def _expect_claimed(run: RunState) -> None:
     """Refuse success of a run that claims rows, and has not claimed them all."""
     if not run.makes_claims:
         return
-    total = run.graph.num_records
+    total, lost = run.graph.num_records, has_lost_claim(run)
     for column, rows in enumerate(run.claimed_rows()):
         if rows != total:
             run.breaks(
-                "CKPT-23" if run.unsaved else "CKPT-22",
+                "CKPT-23" if lost else "CKPT-22",
                 f"success with {rows} of {counted(total, 'row')} of "
                 f"{run.name_of(column)!r} claimed from row 0 on"
-                + (", after a claim that could not be written" if run.unsaved else ""),
+                + (", after a claim that could not be written" if lost else ""),
             )
 
 
@@ -147,14 +144,14 @@ def expect_failure(run: RunState) -> None:
     total = run.graph.num_records
     if run.completed_rows == total and min(run.durable) == total:
         # An engine that could not claim its rows makes them again in the next incarnation.
-        if not run.unsaved:
+        if not has_lost_claim(run):
             run.breaks(
                 "STOP-04",
                 "the run ends as failed with every row resolved and durable, and no claim "
                 f"that could not be written{_open_claim(run)}",
             )
         return
-    stood = _lost_a_write(run) or _lost_a_row(run)
+    stood = has_lost_write(run) or run.gave_up or _lost_a_row(run)
     if stood or run.stopped or run.must_stop:
         return
     left = _way_forward(run)

@@ -75,7 +75,7 @@ def expect_running(run: RunState, what: str) -> bool:
 
 
 def expect_starts(run: RunState, where: str, verb: str = "starts") -> bool:
-    """True if starts are allowed at all; refuses one after an early stop, or after a request."""
+    """True if starts are allowed at all; refuses one of a run that stops, or has given up."""
     if not expect_running(run, f"start of {where}"):
         return False
     if run.stopped or (run.must_stop and not run.may_be_news(run.must_stop_at)):
@@ -86,6 +86,12 @@ def expect_starts(run: RunState, where: str, verb: str = "starts") -> bool:
         )
     if run.stop_requested:
         run.breaks("STOP-05", f"{where} {verb} although a stop was requested")
+    if run.gave_up:
+        run.breaks(
+            "FAIL-04",
+            f"{where} {verb} although a call whose value is wanted was cancelled after a write "
+            "that failed, as only a run that gives up does",
+        )
     return True
 
 

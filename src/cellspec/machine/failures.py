@@ -20,6 +20,7 @@ from cellspec.machine.calls import end_range, end_stray, range_of
 from cellspec.machine.drops import drop_row, fails_too
 from cellspec.machine.early_stop import call_ended
 from cellspec.machine.explain_refusal import expect_running, refuse_complete, state_of
+from cellspec.machine.lost_writes import has_lost_write
 from cellspec.machine.policy import is_final
 from cellspec.machine.run_state import RunState
 from cellspec.state.codes import (
@@ -226,7 +227,7 @@ def cancel_cell(run: RunState, column: int, row: int, attempt: int | None) -> No
     elif ranged is not None:
         left = run.counters.iter_rows(column, RANGED, ranged.start)
         first = next((each for each in left if each not in ranged.given), ranged.stop)
-        if first < ranged.stop and not run.starts_no_more():
+        if first < ranged.stop and not _may_cancel(run):
             name = run.name_of(column)
             run.breaks(
                 "FAIL-04",
@@ -243,12 +244,27 @@ def cancel_cell(run: RunState, column: int, row: int, attempt: int | None) -> No
         if state != RUNNING or run.barrier_flags[column]:
             refuse_complete(run, where, state_of(run, column, row), "FAIL-04", "is cancelled")
             return
-        if not run.starts_no_more():
+        if not _may_cancel(run):
             run.breaks("FAIL-04", f"{where} is cancelled although its value is wanted")
         if attempt is not None:
             expect_attempt(run, (column, row), attempt)
         run.counters.hold(column, row)
         begin_backoff(run, (column, row), None)
+
+
+def _may_cancel(run: RunState) -> bool:
+    """True if a call may be cancelled whose value is wanted; after a lost write the run gives up.
+
+    What it gives up is final: nothing starts in this incarnation any more.
+    """
+    if run.starts_no_more():
+        return True
+    if not has_lost_write(run):
+        return False
+    run.gave_up = True
+    if "FAIL-04" not in run.waived:
+        run.counters.block_starts()
+    return True
 
 
 def fail_barrier(
@@ -315,7 +331,7 @@ def cancel_barrier(run: RunState, column: int, scope: int, attempt: int | None) 
     if not expect_running(run, f"cancellation of {where}"):
         return
     wanted = run.counters.wanted(column, scope)
-    if wanted and not run.starts_no_more():
+    if wanted and not _may_cancel(run):
         run.breaks(
             "FAIL-04",
             f"{where} is cancelled although {counted(wanted, 'row')} "

@@ -33,7 +33,7 @@ def leave_moment(run: RunState, t: float, *, ends: bool) -> None:
         return
     if run.stop_requested and run.judges_progress:
         _expect_end(run, t)
-    if run.must_stop or run.stopped or run.stop_requested:
+    if run.is_stopping:
         return
     if run.judges_idleness:
         if run.slack_s:

@@ -62,7 +62,7 @@ def restore(
     run.recorded = array("q", dropped or ())
     run.durable_drops = run.pending_drops = len(run.recorded)
     run.unsaved = run.lost_rows = False
-    run.excused = None
+    run.excused = run.lost_cells = run.lost_claims = None
     run.lost_writes.clear()
     run.paused_until = 0.0
     if run.overtaking is not None:

@@ -165,6 +165,9 @@ class RunState:
         lost_rows: rows could not be written, and were not since.
         lost_since_claim: that was after the last claim became durable; of `lost_rows` alone.
         lost_writes: the writes of these rows, as far as they were announced.
+        lost_cells: the cells that failed writes of rows held in this incarnation, or could have
+            held; None if none failed.
+        lost_claims: the same of claims and commits.
         excused: the cells that failed writes held, or could have; None if none failed, or storage
             has worked since.
         excused_at: the time of the last of these failures, in seconds.
@@ -210,6 +213,7 @@ class RunState:
         stopped: the engine has stopped early.
         stop_requested: somebody asked the run to stop, in this incarnation.
         failed_for_good: a node of this incarnation failed for good.
+        gave_up: a call whose value is wanted was cancelled, because a write was lost.
         once_durable: for each column the rows that earlier incarnations made durable.
         reads: which rows each barrier node read that started in this incarnation; kept only with
             `once_read`.
@@ -315,6 +319,8 @@ class RunState:
         self.committed: GrowingRows | None = None
         self.durable_drops = self.pending_drops = 0
         self.unsaved = self.lost_rows = self.lost_since_claim = False
+        self.lost_cells: Claim | None = None
+        self.lost_claims: Claim | None = None
         self.excused: Claim | None = None
         self.excused_at = 0.0
         self.has_stored = False
@@ -369,7 +375,7 @@ class RunState:
         self.since_loss: GrowingRows | None = None
         self.idle_since: float | None = None
         self.waiting_since: list[float | None] = [None] * (self.output_group + 2)
-        self.must_stop = self.stopped = self.failed_for_good = False
+        self.must_stop = self.stopped = self.failed_for_good = self.gave_up = False
         self.must_stop_at = 0.0
 
     def set_graph(self, graph: ExecutionGraph) -> None:
@@ -517,8 +523,8 @@ class RunState:
 
     @property
     def is_stopping(self) -> bool:
-        """True if no call may start any more: the run stops early, or a stop was requested."""
-        return self.must_stop or self.stopped or self.stop_requested
+        """True if no call may start any more: the run stops, was asked to, or has given up."""
+        return self.must_stop or self.stopped or self.stop_requested or self.gave_up
 
 
 def _places(limits: Limits) -> SharedPlaces:

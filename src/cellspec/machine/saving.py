@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from cellspec.graph.rowset import parts_touched
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
+from cellspec.machine.lost_writes import note_lost_claim, note_lost_rows
 from cellspec.machine.prompt_saving import (
     begin_claim,
     begin_write,
@@ -307,6 +308,7 @@ def checkpoint_failed(run: RunState) -> None:
         run.lost_rows = run.lost_since_claim = True
         sets = run.claim_version == 3
         excuse(run, run.counters.claimable() if sets else run.counters.column_prefixes())
+        note_lost_rows(run)
         run.lost_writes += run.writes
         run.writes.clear()
         end_writes(run, failed=True)
@@ -315,6 +317,7 @@ def checkpoint_failed(run: RunState) -> None:
         # A write that reported an error may have landed all the same.
         run.failed_claims.append(Commit(run.pending_claim, run.pending_drops))
         excuse(run, run.pending_claim)
+        note_lost_claim(run, run.pending_claim)
     run.pending_claim = None
     count_from_now(run)
 

@@ -1,0 +1,55 @@
+"""Writes that failed: what they held, and whether it was written since.
+
+An engine whose disk is full for a while may go on, save what comes later, and say at the end that
+something was lost; or it may give up at once. Both are right as long as what a failed write held is
+not safe. So the machine remembers it for the rest of the incarnation: of a claim or a commit its
+cells, of rows those that the engine had announced, else every row that it could have written.
+"""
+
+from __future__ import annotations
+
+from cellspec.machine.run_state import RunState
+from cellspec.state.claims import Claim, as_rows, first_outside, join, spans
+
+__all__ = ["has_lost_claim", "has_lost_rows", "has_lost_write", "note_lost_claim", "note_lost_rows"]
+
+
+def note_lost_rows(run: RunState) -> None:
+    """Rows could not be written: those of the open writes, or any that are resolved."""
+    if not run.writes:
+        run.lost_cells = _joined(run.lost_cells, run.counters.claimable())
+    for columns, start, stop in run.writes:
+        held = as_rows(((start, stop),))
+        cells = tuple(held if column in columns else 0 for column in range(run.graph.num_columns))
+        run.lost_cells = _joined(run.lost_cells, cells)
+
+
+def note_lost_claim(run: RunState, cells: Claim) -> None:
+    """A claim of these cells, or a commit, could not be written."""
+    run.lost_claims = _joined(run.lost_claims, cells)
+
+
+def _joined(known: Claim | None, cells: Claim) -> Claim:
+    return cells if known is None else tuple(map(join, known, cells))
+
+
+def has_lost_rows(run: RunState) -> bool:
+    """True if rows could not be written in this incarnation, and some are not on storage."""
+    return run.lost_rows or any(
+        run.on_storage.first_outside(column, start, stop) >= 0
+        for column, rows in enumerate(run.lost_cells or ())
+        for start, stop in spans(rows)
+    )
+
+
+def has_lost_claim(run: RunState) -> bool:
+    """True if a claim or commit could not be written in this incarnation, and is not claimed."""
+    return run.unsaved or any(
+        first_outside(rows, claimed) >= 0
+        for rows, claimed in zip(run.lost_claims or (), run.durable_claim, strict=False)
+    )
+
+
+def has_lost_write(run: RunState) -> bool:
+    """True if what a failed write of this incarnation held is not safe: the run may fail."""
+    return has_lost_rows(run) or has_lost_claim(run)
