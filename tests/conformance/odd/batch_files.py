@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.conformance.odd.pipeline import (
     unpacked,
 )
 
-__all__ = ["BatchFiles", "BatchFilesEngine", "read_files"]
+__all__ = ["BatchFiles", "BatchFilesEngine", "WatchedBatchFiles", "read_files"]
 
 Row = dict[str, Any]
 
@@ -199,14 +200,27 @@ class BatchFilesEngine:
         ]
         self.begin(number, batch)
         new = path.with_suffix(".new")
-        self.step(f"write {new.name}")
-        new.write_text(json.dumps(records))
-        await asyncio.sleep(self.write_s)
-        self.step(f"rename to {path.name}")
-        new.replace(path)
-        self.step("sync the folder")
-        sync_folder(self.job.folder)
-        self.written(number)
+        try:
+            async with self.disk():
+                self.step(f"write {new.name}")
+                new.write_text(json.dumps(records))
+                await asyncio.sleep(self.write_s)
+                self.step(f"rename to {path.name}")
+                new.replace(path)
+                self.step("sync the folder")
+                sync_folder(self.job.folder)
+        except OSError as error:
+            self.not_written(number, error)
+        else:
+            self.written(number)
+
+    def disk(self) -> AbstractAsyncContextManager[None]:
+        """What surrounds the steps of one file."""
+        return nullcontext()
+
+    def not_written(self, number: int, error: OSError) -> None:  # noqa: ARG002 - for whoever goes on
+        """Called when a file could not be written."""
+        raise error
 
     def begin(self, number: int, batch: list[int]) -> None:
         """Called before a file is begun."""
@@ -221,7 +235,9 @@ class BatchFilesEngine:
 # The adapter.
 
 
-class _Watched(BatchFilesEngine):
+class WatchedBatchFiles(BatchFilesEngine):
+    """The engine, with reports: each file is a commit."""
+
     probe: Probe
 
     def keep(self, node: Node, row: int, value: Any) -> None:
@@ -255,18 +271,23 @@ class BatchFiles:
     )
 
     async def run(self, probe: Probe) -> None:
-        engine = _Watched(job_of(probe))
+        engine = WatchedBatchFiles(job_of(probe))
         engine.probe = probe
-        if probe.incarnation:
-            rows, dropped = read_files(probe.folder)
-            claim = {column.name: ranges(engine.saved) for column in engine.job.columns}
-            skipped = {
-                column.name: [row for row in rows if rows[row][column.name] is SKIP]
-                for column in engine.job.columns
-            }
-            probe.resumed(claim, dropped=dropped, skipped=skipped)
+        self.resume(probe, engine)
         await engine.run()
         probe.end("success")
+
+    def resume(self, probe: Probe, engine: WatchedBatchFiles) -> None:
+        """Report what the process goes on from."""
+        if not probe.incarnation:
+            return
+        rows, dropped = read_files(probe.folder)
+        claim = {column.name: ranges(engine.saved) for column in engine.job.columns}
+        skipped = {
+            column.name: [row for row in rows if rows[row][column.name] is SKIP]
+            for column in engine.job.columns
+        }
+        probe.resumed(claim, dropped=dropped, skipped=skipped)
 
     def table(self, probe: Probe) -> Table:
         rows, dropped = read_files(probe.folder)
