@@ -12,6 +12,7 @@ from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance.campaign.shrink import Tries, fewest, shrink
 from cellspec.conformance.campaign.shrink_workload import shrunk_workload
 from cellspec.conformance.run.workload import End, Fault, StorageFault, Workload
+from cellspec.machine.machine import Failure
 
 
 def test_an_example_is_asked_about_once() -> None:
@@ -101,3 +102,32 @@ def test_each_field_of_a_workload_is_put_back_to_its_usual_value() -> None:
             if field.name != "column_places":
                 assert getattr(record, field.name) != getattr(usual, field.name), field.name
     assert shrunk_workload(RICH, lambda _: True, runs_max=10_000) == PLAIN
+
+
+def test_of_two_kinds_that_do_as_well_the_same_one_is_left() -> None:
+    kinds: tuple[Failure, ...] = ("retryable", "permanent", "backpressure", "timeout")
+    barriers = (ExecutionTraits.BARRIER, ExecutionTraits.BATCH_BARRIER)
+    found = {
+        shrunk_workload(
+            Workload(
+                (ColumnDescriptor("a", traits=barrier),),
+                rows=2,
+                batch_size=1,
+                failures=FailurePolicy(timeout_s=1.0),
+                faults=(Fault("a", 0, failure=kind),),
+                storage_faults=(StorageFault("claim", 2, lands=True, lasts=lasts),),
+            ),
+            lambda work: bool(
+                any(column.traits in barriers for column in work.columns)
+                and work.faults
+                and work.storage_faults
+            ),
+            runs_max=1000,
+        ).to_json()
+        for kind in kinds
+        for barrier in barriers
+        for lasts in (True, False)
+    }
+    assert len(found) == 1
+    (one,) = found
+    assert Workload.from_json(one).storage_faults == (StorageFault("claim", 1),)

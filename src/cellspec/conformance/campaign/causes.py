@@ -60,6 +60,14 @@ RUNS_MAX = 4000
 """Runs in search of smaller workloads for all symptoms of a conformance run together. Most of them
 are far smaller than the workloads that are drawn."""
 
+SHRINK_EVENTS_MAX = 30_000
+"""Events of the runs in search of a smaller workload for one symptom: a run of a large workload
+takes as long as many runs of small ones."""
+
+EVENTS_AT_FIRST = 90_000
+"""Events that all these searches may take, beside as many as the failing workloads that were drawn
+had. So an engine that always fails costs a few times as much as one that is right."""
+
 BEHIND_MAX = 2
 """How often one workload is run on with one more clause waived."""
 
@@ -158,6 +166,7 @@ class Causes:
         self._fit = fit
         self._shrink_runs = shrink_runs
         self._runs_left = runs
+        self._events_left = EVENTS_AT_FIRST
         self._far_left = FAR_WORKLOADS
         self._known: dict[Symptom, Root] = {}
 
@@ -183,6 +192,7 @@ class Causes:
             waived: the clauses that were waived in it.
             stops_at: whether to stop when this clause broke.
         """
+        self._events_left += len(result.events)
         roots_before = len(self.roots)
         fronts: dict[str, Root] = {}
         shown: list[Root] = []
@@ -255,11 +265,16 @@ class Causes:
         """The smallest workload found for a symptom, with what shows around it."""
         best = result
         near: set[Symptom] = set()
+        events_left = min(SHRINK_EVENTS_MAX, self._events_left)
 
         def breaks(work: Workload) -> bool:
-            nonlocal best
+            nonlocal best, events_left
+            if events_left <= 0:
+                return False
             self._runs_left -= 1
             tried = self._run(work, waived)
+            events_left -= len(tried.events)
+            self._events_left -= len(tried.events)
             if not tried.violations:
                 return False
             seen = symptom_of(tried.violations[0])

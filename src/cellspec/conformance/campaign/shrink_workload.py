@@ -2,7 +2,8 @@
 
 `shrunk_workload` takes away one thing at a time (`cellspec.conformance.campaign.shrink`): columns
 before rows, then crashes, then faults and skips, and last each value that differs from the usual
-one. It stops when every single thing that is left is needed.
+one. It stops when every single thing that is left is needed. Of two kinds that do as well, it
+takes one and the same, so that two workloads that show one bug come out alike more often.
 
 A crash is given by the number of its step, and each cell that is taken away takes steps with it:
 the same crash then has a lower number. So at the end the search takes cells away once again, each
@@ -21,7 +22,7 @@ from typing import Any
 
 from cellspec.conformance.campaign.shrink import Tries, shrink
 from cellspec.conformance.run.backend import Fit
-from cellspec.conformance.run.workload import Workload
+from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.errors import SpecError
 
 __all__ = ["extent_of", "shrunk_workload", "size_of"]
@@ -29,6 +30,8 @@ __all__ = ["extent_of", "shrunk_workload", "size_of"]
 Json = dict[str, Any]
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+_USUAL_FAILURE = Fault("", 0).failure
 
 _STEPS = ("crashes", "stop_at", "worker_losses")
 """The fields that name steps of an incarnation."""
@@ -299,6 +302,9 @@ def _plainer_columns(plain: Json) -> Iterator[Json]:
         for name in ("needs", "traits", "side_effects"):
             for leave_out in item[name]:
                 yield with_column(place, **{name: [one for one in item[name] if one != leave_out]})
+        if "BATCH_BARRIER" in item["traits"]:
+            traits = [one for one in item["traits"] if one != "BATCH_BARRIER"]
+            yield with_column(place, traits=[*traits, "BARRIER"])
         if item["may_skip"]:
             yield with_column(place, may_skip=False)
         if not item["propagate_skip"]:
@@ -361,11 +367,19 @@ def _lower_numbers(plain: Json) -> Iterator[Json]:
     for place, fault in enumerate(plain["faults"]):
         changes: list[Json] = [{"cool_down_s": 0.0}] if fault["cool_down_s"] != 0.0 else []
         changes += [{"raises": ""}] if fault.get("raises") else []
+        changes += [{"failure": _USUAL_FAILURE}] if fault["failure"] != _USUAL_FAILURE else []
         changes += [{"call": fault["call"] - 1}] if fault["call"] > 1 else []
         changes += [{"position": 0}] if fault["position"] else []
         for change in changes:
             faults = [*plain["faults"][:place], {**fault, **change}, *plain["faults"][place + 1 :]]
             yield {**plain, "faults": faults}
+    writes = plain["storage_faults"]
+    for place, fault in enumerate(writes):
+        changes = [{name: False} for name in ("lands", "lasts") if fault[name]]
+        changes += [{"number": fault["number"] - 1}] if fault["number"] > 1 else []
+        for change in changes:
+            fewer = [*writes[:place], {**fault, **change}, *writes[place + 1 :]]
+            yield {**plain, "storage_faults": fewer}
     for place, (name, row) in enumerate(plain["skips"]):
         for lower in dict.fromkeys((0, row // 2, row - 1)):
             if 0 <= lower < row and [name, lower] not in plain["skips"]:
