@@ -4,36 +4,46 @@ Engines with one known bug, and with two, are judged as the suite does it. Of on
 be one root. Of two bugs both should be roots: two different ones, of which one's smallest workload
 breaks the engine with the first bug alone, and the other's the engine with the second alone.
 
-``--write`` writes the measurement to ``plans/root-causes.md``; ``--pairs N`` and ``--examples N``
-make it shorter. Each engine that is judged is a line in the file of ``--kept``, and is not judged
-again: remove the file to measure afresh, as ``make causes`` does.
+The engines with one bug are a sample of the broken engines of the matrix, in an order that says
+nothing about them; those with two have two bugs of this sample that are found alone and go
+together.
+
+``--write`` writes the measurement to ``plans/root-causes.md``; ``--singles N``, ``--pairs N`` and
+``--examples N`` make it shorter or longer. Each engine that is judged is a line in the file of
+``--kept``, and is not judged again: remove the file to measure afresh, as ``make causes`` does.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from statistics import median
 
+from cellspec.conformance.campaign.campaign import campaign_workloads
 from cellspec.conformance.campaign.causes import Causes, Place, Root
+from cellspec.conformance.campaign.pairs import Pairs
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.workload import Workload
 from cellspec.text import counted
 from tests.matrix.combined_mutants import combined, pairs
-from tests.matrix.engine_measure import PROFILES, workload
+from tests.matrix.engine_measure import PROFILES, beside
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
+from tests.matrix.power import ENGINES
 
 PAGE = Path(__file__).parents[2] / "plans" / "root-causes.md"
 EXAMPLES = 5
 """Workloads of each profile."""
-PAIRS = 48
+SINGLES = 60
+PAIRS = 40
 KEPT = Path(".cellspec/root-causes.jsonl")
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -48,6 +58,7 @@ class Measured:
         runs: runs in all.
         failed: how many of the drawn workloads broke a clause.
         roots: for each root, its clause, and by which of the bugs alone its workload breaks.
+        chapters: the chapters of the clauses that broke, as roots or as consequences.
     """
 
     mutants: tuple[str, ...]
@@ -55,6 +66,7 @@ class Measured:
     runs: int
     failed: int
     roots: tuple[tuple[str, tuple[int, ...]], ...]
+    chapters: tuple[str, ...]
 
     @property
     def names_all(self) -> bool:
@@ -72,10 +84,15 @@ def _matched(bug: int, bugs: int, roots: Sequence[set[int]]) -> bool:
     )
 
 
+def sample(number: int) -> list[EngineMutant]:
+    """So many broken engines, in an order that says nothing about them."""
+    return sorted(ENGINES, key=lambda one: hashlib.blake2b(one.name.encode()).digest())[:number]
+
+
 def roots_of(mutant: EngineMutant, examples: int = EXAMPLES) -> tuple[list[Root], int, int, int]:
     """The roots of an engine: with the workloads drawn, the runs made, and the workloads that
     failed."""
-    backend, runs, failed = mutant.backend(), 0, 0
+    backend, runs, failed, drawn = mutant.backend(), 0, 0, 0
 
     def run(work: Workload, waived: Collection[str]) -> RunResult:
         nonlocal runs
@@ -83,12 +100,15 @@ def roots_of(mutant: EngineMutant, examples: int = EXAMPLES) -> tuple[list[Root]
         return run_workload(backend, work, waive=waived)
 
     causes = Causes(run)
-    drawn = examples * sum(name in mutant.able for name in PROFILES)
-    for number in range(1, drawn + 1):
-        result = run(workload(number, mutant.able), ())
-        if result.violations:
-            failed += 1
-            causes.sort(result, Place(example=number))
+    for profile in (name for name in PROFILES if name in mutant.able):
+        places = [Place(profile, example) for example in range(1, examples + 1)]
+        of_pairs = Pairs(profile, beside(profile, mutant.able))
+        for place, work in campaign_workloads(of_pairs, places):
+            drawn += 1
+            result = run(work, ())
+            if result.violations:
+                failed += 1
+                causes.sort(result, place)
     return causes.roots, drawn, runs, failed
 
 
@@ -97,12 +117,14 @@ def measured(mutants: Sequence[EngineMutant], examples: int = EXAMPLES) -> Measu
     made = combined(mutants)
     assert made is not None, "these mutants do not go together"
     roots, drawn, runs, failed = roots_of(made, examples)
+    broken = {clause for root in roots for clause in (root.failure.clause, *root.consequences)}
     return Measured(
         tuple(each.name for each in mutants),
         drawn,
         runs,
         failed,
         tuple((root.failure.name, tuple(_bugs(root, mutants))) for root in roots),
+        tuple(sorted({clause.partition("-")[0] for clause in broken})),
     )
 
 
@@ -113,33 +135,30 @@ def _bugs(root: Root, mutants: Sequence[EngineMutant]) -> Iterator[int]:
             yield number
 
 
-@cache
-def is_found(mutant: EngineMutant, examples: int = EXAMPLES) -> bool:
-    """Whether so many workloads show the bug when it is the only one."""
-    drawn = examples * sum(name in mutant.able for name in PROFILES)
-    return any(
-        run_workload(mutant.backend(), workload(number, mutant.able)).violations
-        for number in range(1, drawn + 1)
-    )
-
-
 def report(singles: Sequence[Measured], doubles: Sequence[Measured], examples: int) -> str:
     """The measurement as Markdown."""
     found = [one for one in singles if one.failed]
+    lost = [one.mutants[0] for one in singles if not one.failed]
     one_root = sum(len(one.roots) == 1 for one in found)
     both = [pair for pair in doubles if pair.names_all]
     exact = sum(len(pair.roots) == 2 for pair in both)
-    cost = max((one.runs / one.drawn for one in (*singles, *doubles)), default=0.0)
+    costs = [one.runs / one.drawn for one in (*found, *doubles)]
+    chapters = sorted({chapter for one in found for chapter in one.chapters})
     lines = [
-        f"With {counted(examples, 'workload')} of each profile from seed 0:",
+        f"With {counted(examples, 'workload')} of each profile from seed 0, as the suite draws "
+        f"them, and {counted(len(singles), 'engine')} of the matrix:",
         "",
-        f"- {counted(len(singles), 'engine')} with one bug: {len(found)} are found, and "
-        f"**{one_root} of them have exactly one root** ({_share(one_root, len(found))});",
-        f"- {counted(len(doubles), 'engine')} with two bugs, each of which is found alone: "
-        f"**{len(both)} have a root for both** ({_share(len(both), len(doubles))}), and {exact} "
-        "of these have no third;",
-        f"- the most runs that one engine took, for each workload drawn: {cost:.1f}, most of them "
-        "of small workloads.",
+        f"- One bug: {len(found)} break a clause in so few workloads, and **{one_root} of them "
+        f"have exactly one root** ({_share(one_root, len(found))}). They break clauses of the "
+        f"chapters {', '.join(chapters)}.",
+        f"- Two bugs, each found alone: {counted(len(doubles), 'engine')}. **{len(both)} have a "
+        f"root for both** ({_share(len(both), len(doubles))}), and {exact} of these have no third. "
+        f"In the other {len(doubles) - len(both)} one bug hides the other "
+        f"({_share(len(doubles) - len(both), len(doubles))}).",
+        f"- Not judged: {counted(len(lost), 'engine')} that break no clause in so few workloads"
+        + (f" ({', '.join(lost)})." if lost else "."),
+        f"- Runs for each workload drawn: {median(costs or [0]):.1f} in the median, "
+        f"{max(costs, default=0):.1f} at most, most of them of small workloads.",
         "",
         "Engines with one bug and more than one root:",
         "",
@@ -170,41 +189,66 @@ def _table(measured: Sequence[Measured]) -> Iterator[str]:
         yield f"| {' + '.join(one.mutants)} | {one.failed} of {one.drawn} | {roots} |"
 
 
-def _judged(names: tuple[str, ...], examples: int) -> Measured | None:
-    """An engine with these bugs, judged; None if one of several bugs is not found alone."""
-    known = {mutant.name: mutant for mutant in ENGINE_MUTANTS}
-    mutants = [known[name] for name in names]
-    if len(mutants) > 1 and not all(is_found(mutant, examples) for mutant in mutants):
-        return None
-    return measured(mutants, examples)
+def _judged(names: tuple[str, ...], examples: int) -> Measured:
+    """An engine with the bugs of these names, judged."""
+    known = {mutant.name: mutant for mutant in ENGINES}
+    return measured([known[name] for name in names], examples)
+
+
+class Judged:
+    """The engines that are judged, each once: the file that keeps them, and the processes.
+
+    Args:
+        path: a line for each engine that was judged.
+        examples: workloads of each profile.
+        jobs: processes.
+    """
+
+    def __init__(self, path: Path, examples: int, jobs: int) -> None:
+        self._path, self._examples, self._jobs = path, examples, jobs
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._done = dict(self._kept())
+
+    def __call__(self, names: Sequence[tuple[str, ...]]) -> list[Measured]:
+        """The engines with the bugs of these names."""
+        left = [each for each in names if each not in self._done]
+        judge = partial(_judged, examples=self._examples)
+        with (
+            ProcessPoolExecutor(self._jobs) as pool,
+            self._path.open("a", encoding="utf-8") as file,
+        ):
+            for one in pool.map(judge, left):
+                self._done[one.mutants] = one
+                line = {"examples": self._examples, **asdict(one)}
+                print(json.dumps(line), file=file, flush=True)
+        return [self._done[each] for each in names]
+
+    def _kept(self) -> Iterator[tuple[tuple[str, ...], Measured]]:
+        if not self._path.exists():
+            return
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            plain = json.loads(line)
+            if plain.pop("examples") == self._examples:
+                plain["roots"] = tuple((clause, tuple(bugs)) for clause, bugs in plain["roots"])
+                plain |= {name: tuple(plain[name]) for name in ("mutants", "chapters")}
+                yield plain["mutants"], Measured(**plain)
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix.root_causes", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write plans/root-causes.md")
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="workloads of each profile")
-    parser.add_argument("--singles", type=int, default=len(ENGINE_MUTANTS), help="engines, one bug")
-    parser.add_argument("--pairs", type=int, default=PAIRS, help="engines tried with two bugs")
+    parser.add_argument("--singles", type=int, default=SINGLES, help="engines, one bug")
+    parser.add_argument("--pairs", type=int, default=PAIRS, help="engines with two bugs")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--kept", type=Path, default=KEPT, help="a line for each judged engine")
     asked = parser.parse_args(arguments)
-    names: list[tuple[str, ...]] = [
-        (one.name, two.name) for one, two in islice(pairs(ENGINE_MUTANTS), asked.pairs)
-    ]
-    names += [(one.name,) for one in ENGINE_MUTANTS[: asked.singles]]
-    asked.kept.parent.mkdir(parents=True, exist_ok=True)
-    done = _kept(asked.kept, asked.examples)
-    left = [each for each in names if each not in done]
-    with ProcessPoolExecutor(asked.jobs) as pool, asked.kept.open("a", encoding="utf-8") as kept:
-        for each, one in zip(
-            left, pool.map(partial(_judged, examples=asked.examples), left), strict=True
-        ):
-            done[each] = one
-            found = None if one is None else [one.drawn, one.runs, one.failed, one.roots]
-            print(json.dumps([asked.examples, each, found]), file=kept, flush=True)
-    judged = [one for each in names if (one := done[each]) is not None]
-    singles = [one for one in judged if len(one.mutants) == 1]
-    text = report(singles, [one for one in judged if len(one.mutants) > 1], asked.examples)
+    judged = Judged(asked.kept, asked.examples, asked.jobs)
+    singles = judged([(one.name,) for one in sample(asked.singles)])
+    found = {one.mutants[0] for one in singles if one.failed}
+    able = [mutant for mutant in ENGINE_MUTANTS if mutant.name in found]
+    both = [(one.name, two.name) for one, two in islice(pairs(able), asked.pairs)]
+    text = report(singles, judged(both), asked.examples)
     if asked.write:
         page = PAGE.read_text(encoding="utf-8")
         before, after = page.partition(_BEGIN)[0], page.partition(_END)[2]
@@ -212,20 +256,6 @@ def main(arguments: Sequence[str]) -> int:
     else:
         print(text, end="")
     return 0
-
-
-def _kept(path: Path, examples: int) -> dict[tuple[str, ...], Measured | None]:
-    """The engines that were judged already."""
-    done: dict[tuple[str, ...], Measured | None] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        size, names, found = json.loads(line)
-        if size == examples and found is not None:
-            drawn, runs, failed, roots = found
-            roots = tuple((clause, tuple(bugs)) for clause, bugs in roots)
-            done[tuple(names)] = Measured(tuple(names), drawn, runs, failed, roots)
-        elif size == examples:
-            done[tuple(names)] = None
-    return done
 
 
 if __name__ == "__main__":
