@@ -114,6 +114,27 @@ def test_a_root_that_needs_nothing_does_not_swallow_the_others() -> None:
     assert clauses_of(sorted_by(breaks, PLAIN, CRASHED)) == ["TABLE-02", "CKPT-12"]
 
 
+def test_work_that_is_left_undone_is_one_bug_however_it_shows() -> None:
+    def breaks(work: Workload) -> list[str]:
+        if not work.limits.workers:
+            return []
+        return ["CKPT-19"] if work.checkpoint_every_rows else ["SCHED-12"]
+
+    saving = LIMITED.replace(checkpoint_every_rows=1)
+    (root,) = sorted_by(breaks, LIMITED, saving).roots
+    assert (root.failure.clause, dict(root.consequences)) == ("SCHED-12", {"CKPT-19": 1})
+
+
+def test_like_clauses_are_two_bugs_if_most_of_what_their_workloads_ask_for_differs() -> None:
+    def breaks(work: Workload) -> list[str]:
+        if work.crashes and work.limits.workers and work.storage_s:
+            return ["CKPT-12"]
+        return ["CKPT-08"] if work.crashes and work.keep else []
+
+    slow = CRASHED.replace(limits=Limits(workers=1), storage_s=0.5)
+    assert clauses_of(sorted_by(breaks, slow, CRASHED.replace(keep=True))) == ["CKPT-12", "CKPT-08"]
+
+
 def test_one_clause_that_two_bugs_break_has_two_roots_with_names_of_their_own() -> None:
     def breaks(work: Workload) -> list[str]:
         return ["SCHED-12"] if work.crashes or work.limits.workers else []
@@ -178,6 +199,30 @@ def test_an_engine_whose_every_workload_fails_in_a_new_way_costs_a_bounded_numbe
     run_campaign(engine, "core", max_examples=examples, causes=causes)
     # Once with all judged, twice behind, and one in five again; and around the first symptoms.
     assert engine.runs <= 300 + 50 + 3.2 * examples
+
+
+def test_the_search_behind_large_workloads_that_always_fail_is_bounded_by_their_events(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run of a large workload takes as long as many of small ones, and counts as many."""
+    monkeypatch.setattr("cellspec.conformance.campaign.causes.EVENTS_AT_FIRST", 500)
+    events = 0
+
+    def run(work: Workload, _: Collection[str]) -> RunResult:
+        nonlocal events
+        number = 10 * work.rows
+        events += number
+        result = RunResult(work, {"trace": 1}, events=[{}] * number, outcomes=["failed"])
+        word = "".join(chr(97 + int(digit)) for digit in str(events))
+        result.violations = [Finding("SCHED-12", f"died of {word}")]
+        return result
+
+    causes = Causes(run)
+    for _ in range(100):
+        causes.sort(run(PLAIN.replace(rows=40), ()))
+    drawn = 100 * 400
+    # Each once as it is, and twice behind the clause that broke; and the search.
+    assert events - 3 * drawn <= 500 + drawn / 2 + 3 * 400
 
 
 def noting(works: list[Workload]) -> Breaks:
