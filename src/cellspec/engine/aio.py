@@ -73,7 +73,7 @@ class AsyncioEngine(Engine):
             try:
                 await self._abandon()
             finally:
-                self.store.close()
+                self.close()
         return self.result_of(self.scheduler.finish())
 
     def request_stop(self) -> None:

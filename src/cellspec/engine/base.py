@@ -179,6 +179,14 @@ class Engine:
         files = RealFileSystem(Path(folder), before_step=self.observer.storage_step)
         return Storage(files, self.graph, run=run)
 
+    def close(self) -> None:
+        """Close what the engine holds open on storage."""
+        try:
+            if self._suspects is not None:
+                self._suspects.close()
+        finally:
+            self.store.close()
+
     def begin(self, now: float, *, resume: bool, keep: bool) -> None:
         """Load what the store holds, and begin the scheduler with it.
 

@@ -172,6 +172,7 @@ class Scheduler:
         _check(order, range_rows, self.plan)
         check_limits(self.limits, graph.rules)
         self._assemble()
+        self._begun = False
 
     def _assemble(self) -> None:
         """Make the parts of an incarnation that begins with nothing."""
@@ -183,7 +184,6 @@ class Scheduler:
         self.progress = parts.progress(
             self.graph, self._tracker_class.for_graph(self.graph), self._on_row_resolved
         )
-        self.progress.spent = self.spent
         self.slots = parts.slots(self.graph, self.limits)
         self.queues = parts.queues(self.progress, self.slots, self._order)
         self.turns = parts.turns(self.progress)
@@ -237,7 +237,10 @@ class Scheduler:
             CheckpointError: a checkpoint that cannot be trusted, or does not fit (CKPT-03 to
                 CKPT-05, CKPT-16).
         """
-        self._assemble()
+        if self._begun:
+            self._assemble()
+        self._begun = True
+        self.progress.spent = self.spent
         if restored is None:
             self.observer.began()
         else:

@@ -16,7 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from cellspec.engine.calls import BARRIER, Call, Drop, Failed
 from cellspec.engine.observer import Observer
@@ -44,6 +44,13 @@ class Suspects(Observer):
         self._path = folder / SUSPECTS
         self._graph = graph
         self._tries = tries
+        self._file: BinaryIO | None = None
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def load(self) -> frozenset[NodeKey]:
         """The cells to give up, as an incarnation begins in a folder that is this process's alone.
@@ -85,8 +92,10 @@ class Suspects(Observer):
     def _write(self, word: str, cells: Iterable[Cell]) -> None:
         lines = "".join(f"\n{json.dumps([word, *cell])}" for cell in cells)
         if lines:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(lines)
+            if self._file is None:
+                # Unbuffered: a line outlives the process that wrote it.
+                self._file = self._path.open("ab", buffering=0)
+            self._file.write(lines.encode())
 
     def _note(self, word: str, call: Call, rows: Iterable[int]) -> None:
         if call.kind != BARRIER:

@@ -82,7 +82,7 @@ class ThreadEngine(Engine):
             finally:
                 self._closed = True
                 self._changed.notify_all()
-                self.store.close()
+                self.close()
         for thread in self._threads:
             thread.join()
         return self.result_of(ending)

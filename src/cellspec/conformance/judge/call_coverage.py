@@ -162,7 +162,7 @@ class CallCoverage:
     def _see_given(self, column: int, row: int) -> None:
         self._see_last_attempt((column, False, row))
         self._see_text(column, row)
-        if any(not self._run.is_resolved(column, earlier) for earlier in range(row)):
+        if self._run.first_open(column) < row:
             self._notes.was(Sometimes.OVERTAKING)
         if (column, row) in self._run.lost:
             self._notes.was(Sometimes.REMADE)

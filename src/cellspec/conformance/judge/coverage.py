@@ -16,8 +16,8 @@ into it is passed over.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 from cellspec.conformance.judge.call_coverage import CallCoverage
 from cellspec.conformance.judge.coverage_notes import Coverage, Notes
@@ -39,6 +39,8 @@ from cellspec.conformance.run.workload import Visit, Workload
 
 __all__ = ["Coverage", "coverage_of", "run_coverage"]
 
+Look: TypeAlias = Callable[[Mapping[str, Any], int], None]
+"""Looks at an event, given the number of its column."""
 
 _VISITS: Mapping[Visit, Sometimes] = {
     "config": Sometimes.OTHER_CONFIG,
@@ -139,6 +141,7 @@ class _Observer:
         self.notes = Notes(work)
         parts = (CallCoverage, GroupCoverage, StorageCoverage, ProcessCoverage)
         self._parts = [part(self.notes) for part in parts]
+        self._looks: dict[str, list[Look]] = {}
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Note the coverage of one event."""
@@ -160,7 +163,8 @@ class _Observer:
         if column is not None and column not in notes.run.rules.index:
             return
         position = -1 if column is None else notes.run.rules.index[column]
-        for part in self._parts:
-            look = getattr(part, f"see_{kind}", None)
-            if look is not None:
-                look(event, position)
+        if kind not in self._looks:
+            found = (getattr(part, f"see_{kind}", None) for part in self._parts)
+            self._looks[kind] = [look for look in found if look is not None]
+        for look in self._looks[kind]:
+            look(event, position)

@@ -67,6 +67,7 @@ class RunPicture:
         ]
         self.moment = 0
         self.resolved = [dict.fromkeys(sorted(rows), 0) for rows in self.claimed]
+        self._first_open = [0] * len(self.columns)
         self.dropped: set[int] = set()
         self.skipped: set[tuple[int, int]] = set()
         self.running: dict[Node, set[int]] = {}
@@ -96,10 +97,11 @@ class RunPicture:
 
     def scopes_of(self, rows: Collection[int]) -> Iterator[tuple[int, range]]:
         """Each barrier, by column, whose scope holds one of the rows, and the rows of the scope."""
+        mine = frozenset(rows)
         for rule in self.columns:
             for scope in range(self.rules.scope_count(rule.index)):
                 scope_rows = self.rows_of((rule.index, True, scope))
-                if any(row in scope_rows for row in rows):
+                if not mine.isdisjoint(scope_rows):
                     yield rule.index, scope_rows
 
     def resolve(self, column: int, rows: Iterable[int]) -> None:
@@ -111,9 +113,18 @@ class RunPicture:
         for row in rows:
             if self.resolved[column].pop(row, None) is not None:
                 self.lost.add((column, row))
+                self._first_open[column] = min(self._first_open[column], row)
 
     def is_resolved(self, column: int, row: int) -> bool:
         return row in self.resolved[column] or row in self.dropped
+
+    def first_open(self, column: int) -> int:
+        """The first row whose cell is still to be made. Amortized O(1)."""
+        row = self._first_open[column]
+        while self.is_resolved(column, row):
+            row += 1
+        self._first_open[column] = row
+        return row
 
     def inputs_moment(self, column: int, row: int) -> int | None:
         """When the last input of a cell came; None if one is missing."""
@@ -133,7 +144,8 @@ class RunPicture:
         return node
 
     def free(self, node: Node) -> None:
-        self.streamed -= {place for place in self.streamed if place[0] == node[0]}
+        if self.streamed:
+            self.streamed -= {place for place in self.streamed if place[0] == node[0]}
         if self.running.pop(node, None) is not None:
             resource = self.limits.column_resource.get(self.columns[node[0]].name)
             if resource is not None:

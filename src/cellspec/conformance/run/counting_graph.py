@@ -25,12 +25,11 @@ class CountingGraph(ExecutionGraph):
     @classmethod
     def of(cls, work: Workload, incarnation: int) -> CountingGraph:
         """The graph of one incarnation of a workload."""
-        graph = cls(
-            work.rows_of(incarnation),
-            work.descriptors,
-            batch_size=work.batch_size,
-            barrier_scope=work.barrier_scope,
-        )
+        # A graph does not change: this one shares what the workload's own is made of.
+        made = work.graph(incarnation)
+        graph = cls.__new__(cls)
+        for name in ExecutionGraph.__slots__:
+            setattr(graph, name, getattr(made, name))
         graph.questions = 0
         return graph
 

@@ -209,9 +209,15 @@ def _copy_when_still(folder: Path, to: Path) -> None:
 
 
 def _signature(folder: Path) -> list[tuple[str, int, int]]:
-    found = []
-    for path in sorted(folder.rglob("*")):
-        with contextlib.suppress(OSError):
-            stat = path.stat()
-            found.append((str(path), stat.st_size, stat.st_mtime_ns))
-    return found
+    """Name, size and time of the last change of all that is in a folder."""
+    found: list[tuple[str, int, int]] = []
+    folders = [str(folder)]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    stat = entry.stat()
+                    found.append((entry.path, stat.st_size, stat.st_mtime_ns))
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+    return sorted(found)

@@ -140,9 +140,11 @@ def _plain(inputs: Mapping[str, Value]) -> list[list[str]]:
     return [[name, value] for name, value in sorted(inputs.items()) if isinstance(value, str)]
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _digest(data: object) -> str:
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    return hashlib.blake2b(_encode(data).encode(), digest_size=6).hexdigest()
 
 
 # What was called

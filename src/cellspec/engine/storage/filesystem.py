@@ -116,10 +116,11 @@ class RealFileSystem:
         self.writer = secrets.token_hex(4)
         self._open: dict[str, BinaryIO] = {}
         self._lock: BinaryIO | None = None
-        missing = [folder for folder in (root, *root.parents) if not folder.exists()]
-        root.mkdir(parents=True, exist_ok=True)
-        for folder in missing:
-            sync_folder(folder.parent)
+        if not root.is_dir():
+            missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+            root.mkdir(parents=True, exist_ok=True)
+            for folder in missing:
+                sync_folder(folder.parent)
 
     def close(self) -> None:
         """Close what was written and not synced, and let other processes in."""
@@ -212,8 +213,8 @@ class RealFileSystem:
 
     def names(self) -> list[str]:
         self._before("list folder")
-        found = (path.name for path in self.root.iterdir() if path.is_file())
-        return sorted(name for name in found if name != LOCK)
+        with os.scandir(self.root) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file() and entry.name != LOCK)
 
     def exists(self, name: str) -> bool:
         self._before(f"look for {name}")

@@ -33,7 +33,7 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Final
 
@@ -327,11 +327,12 @@ class Record:
 
     def encode(self) -> bytes:
         """The file."""
-        plain = {_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        plain = {_NAMES.get(name, name): value for name, value in _plain(self).items()}
         for name in ("config", "kept"):
             if not plain[name]:
                 del plain[name]
-        for incarnation in plain["lives"]:
+        plain["lives"] = lives = list(map(_plain, self.incarnations))
+        for incarnation in lives:
             if not incarnation["writer"]:
                 del incarnation["writer"]
         return _sealed(_line({"checkpoint_file": _FORMAT, **plain}))
@@ -368,6 +369,10 @@ class Record:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{name}: no checkpoint of format {_FORMAT}: {error}") from error
+
+
+def _plain(one: Incarnation | Record) -> dict[str, Any]:
+    return {each.name: getattr(one, each.name) for each in fields(one)}
 
 
 def _rows_of(rows: int | list[list[int]]) -> Rows:
