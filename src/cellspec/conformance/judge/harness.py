@@ -416,12 +416,13 @@ class _JudgedRun:
                 slack_s=self.slack_s,
             )
         entries = self._with_inferred(probe)
+        columns = probe.graph.column_names
         for entry in entries:
             event = self._event(entry, incarnation, len(self.events) + 1)
             self.events.append(event)
             self.result.events.append(to_json(event))
             self.now_s = max(self.now_s, event.t)
-            self.storage.note(event, probe.graph.column_names)
+            self.storage.note(event, columns)
             try:
                 own = self._started_against_condition(event)
                 found = self.checker.refuse("SKIP-04", own, event) if own else None
