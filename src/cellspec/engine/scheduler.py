@@ -159,7 +159,7 @@ class Scheduler:
         self.plan = plan or CheckpointPlan()
         self.backoff = backoff or Backoff()
         self.observer = observer or Observer()
-        self.now, self._stop_requested = 0.0, False
+        self.now, self._stop_requested, self._begun = 0.0, False, False
         self.on_news: Callable[[], object] = lambda: None
         self.spent: Collection[NodeKey] = ()
         self._columns = graph.rules.columns
@@ -172,7 +172,6 @@ class Scheduler:
         _check(order, range_rows, self.plan)
         check_limits(self.limits, graph.rules)
         self._assemble()
-        self._begun = False
 
     def _assemble(self) -> None:
         """Make the parts of an incarnation that begins with nothing."""
@@ -239,8 +238,7 @@ class Scheduler:
         """
         if self._begun:
             self._assemble()
-        self._begun = True
-        self.progress.spent = self.spent
+        self._begun, self.progress.spent = True, self.spent
         if restored is None:
             self.observer.began()
         else:
