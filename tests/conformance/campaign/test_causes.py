@@ -106,6 +106,19 @@ def test_a_clause_that_breaks_first_where_the_root_would_break_behind_it_is_a_co
     assert root.alone == {"CKPT-08"}
 
 
+def test_a_bug_with_many_consequences_does_not_hide_another_behind_them() -> None:
+    many = ["CKPT-08", "SCHED-01", "SCHED-10", "BARR-01"]
+
+    def breaks(work: Workload) -> list[str]:
+        # Which of them shows first differs from run to run, so that no one waiver lifts them all.
+        first = work.seed % len(many)
+        one = ["BARR-06", *many[first:], *many[:first]] if work.limits.workers else []
+        return [*one, "TABLE-02"] if work.crashes else one
+
+    works = [CRASHED.replace(limits=Limits(workers=1), seed=seed) for seed in range(8)]
+    assert clauses_of(sorted_by(breaks, *works)) == ["BARR-06", "TABLE-02"]
+
+
 def test_a_root_that_needs_nothing_does_not_swallow_the_others() -> None:
     def breaks(work: Workload) -> list[str]:
         plain = ["TABLE-02"] if work.rows > 2 else []

@@ -20,8 +20,9 @@ smaller, and belongs to a known root if one of these holds:
   of one chapter are of one kind, but for those against work that is left undone (`LEFT_UNDONE`):
   one bug shows as an idle engine here, as a hang there, and elsewhere as a save that is late.
 
-Otherwise it is a root of its own. Then the workload is run on with the clause waived, so that one
-bug does not hide others. A symptom that shows only there is a consequence if its smallest workload,
+Otherwise it is a root of its own. Then the workload is run on with the clause waived, and at last
+with every clause waived that is known as a consequence of the roots that it showed, so that one bug
+does not hide others. A symptom that shows only there is a consequence if its smallest workload,
 with every clause judged, still breaks the clause in front of it.
 
 These are signs, and no proof: two bugs that always show together are told as one, and one bug that
@@ -225,11 +226,21 @@ class Causes:
             if result.adapter or stopped_at or step == depth:
                 break
             waived = tuple(sorted({*waived, broken.clause}))
+            if step + 1 == depth:
+                waived = tuple(sorted({*waived, *self._told_by(shown)}))
             result = self._run(result.work, waived)
             if not result.violations:
                 break
         new = tuple(root.failure for root in self.roots[roots_before:])
         return Sorted(result, waived, new, stopped_at)
+
+    def _told_by(self, roots: Collection[Root]) -> set[str]:
+        """The clauses of which each violation so far was a consequence of one of these roots."""
+        told = {clause for root in roots for clause in root.consequences}
+        others = [root for root in self.roots if root not in roots]
+        return told.difference(
+            clause for root in others for clause in (root.failure.clause, *root.consequences)
+        )
 
     def _depth(self) -> int:
         """How many more clauses are waived in this workload, one after the other."""
