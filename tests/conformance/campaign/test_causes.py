@@ -218,7 +218,8 @@ def test_the_search_behind_large_workloads_that_always_fail_is_bounded_by_their_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A run of a large workload takes as long as many of small ones, and counts as many."""
-    monkeypatch.setattr("cellspec.conformance.campaign.causes.EVENTS_AT_FIRST", 500)
+    for name, number in (("EVENTS_AT_FIRST", 500), ("EVENTS_KEPT", 100)):
+        monkeypatch.setattr(f"cellspec.conformance.campaign.causes.{name}", number)
     events = 0
 
     def run(work: Workload, _: Collection[str]) -> RunResult:

@@ -69,9 +69,12 @@ SHRINK_EVENTS_MAX = 30_000
 """Events of the runs in search of a smaller workload for one symptom: a run of a large workload
 takes as long as many runs of small ones."""
 
-EVENTS_AT_FIRST = 90_000
+EVENTS_AT_FIRST = 120_000
 """Events that all these searches may take, and half as many more as the workloads that failed
 had. So an engine that always fails costs at most three times as much as one that is right."""
+
+EVENTS_KEPT = 30_000
+"""So many of these events are kept for the few runs that tell the root of a symptom."""
 
 LEFT_UNDONE = frozenset(
     ("SCHED-09", "SCHED-12", "SCHED-14", "SCHED-15", "GROUP-06", "GROUP-07", "CKPT-19", "STOP-08")
@@ -286,7 +289,7 @@ class Causes:
         """The smallest workload found for a symptom, with what shows around it."""
         best = result
         near: set[Symptom] = set()
-        least = max(0, self._events_left - SHRINK_EVENTS_MAX)
+        least = max(EVENTS_KEPT, self._events_left - SHRINK_EVENTS_MAX)
 
         def breaks(work: Workload) -> bool:
             nonlocal best
