@@ -273,6 +273,28 @@ def test_a_rehearsal_takes_the_workload_that_covers_most_that_is_new() -> None:
     assert rehearsal.take([*works[1:], CRASHED].__getitem__) == CRASHED
 
 
+def test_a_rehearsal_draws_on_while_something_is_wanted_that_nothing_covers() -> None:
+    wanted = needs_of(CRASHED) - needs_of(PLAIN)
+    rehearsal = Rehearsal(lambda work: RunResult(work, {"trace": 1}), 3, wanted)
+    works = [PLAIN, LIMITED, LIMITED, LIMITED, CRASHED]
+    assert rehearsal.take(works.__getitem__) == CRASHED
+    # It has come now, so the usual number is enough, and the list is not read on.
+    assert rehearsal.take([PLAIN, PLAIN, RETRIED].__getitem__) == RETRIED
+
+
+def test_a_rehearsal_gives_up_what_no_workload_covers() -> None:
+    rehearsal = Rehearsal(lambda work: RunResult(work, {"trace": 1}), 2, ["no such thing"])
+    drawn: list[int] = []
+
+    def draw(number: int) -> Workload:
+        drawn.append(number)
+        return PLAIN
+
+    for _ in range(3):
+        rehearsal.take(draw)
+    assert len(drawn) == 40 + 3 * 2
+
+
 def test_a_campaign_with_a_rehearsal_runs_one_workload_of_so_many_on_the_engine() -> None:
     slow, fast = Engine(lambda _: []), Engine(lambda _: [])
     rehearsal = Rehearsal(lambda work: fast(work, ()), 4)

@@ -211,6 +211,7 @@ class Suite:
             for name in self.capabilities
             if name not in broken and (name in earlier or name not in names)
         ]
+        unasked = frozenset(map(str, getattr(self.backend, "unasked", ())))
         campaign: Campaign
         if profile.name == COST_PROFILE:
             campaign = run_cost_campaign(
@@ -228,13 +229,12 @@ class Suite:
                 max_examples=self.options.max_examples,
                 seed=self.options.seed,
                 seeds=self.options.seeds,
-                rehearsal=self._rehearsal(),
+                rehearsal=self._rehearsal(profile, unasked),
                 deterministic=self.deterministic,
                 causes=self.causes,
                 stops_at=self._stops_at,
                 fit=self.fit,
             )
-        unasked = frozenset(map(str, getattr(self.backend, "unasked", ())))
         campaign.evidence.unasked = tuple(
             one.what for one in profile.goals if str(one.what) in unasked
         )
@@ -248,12 +248,18 @@ class Suite:
                 self.causes.add(failure)
         return campaign
 
-    def _rehearsal(self) -> Rehearsal | None:
+    def _rehearsal(self, profile: Profile, unasked: Collection[str]) -> Rehearsal | None:
         """Chooses the workloads of a campaign of a slow engine."""
         if not self.options.slow:
             return None
         fast, _ = load_backend("reference", self.options.folder)
-        return Rehearsal(partial(run_workload, fast), SLOW_DRAWN_FOR_ONE)
+        goals = [
+            one.what
+            for one in profile.goals
+            if one.needs <= frozenset(self.capabilities) and str(one.what) not in unasked
+        ]
+        wanted = [*goals, *(clause.number for clause in profile.clauses)]
+        return Rehearsal(partial(run_workload, fast), SLOW_DRAWN_FOR_ONE, wanted)
 
     def _stops_at(self, clause: str) -> bool:
         """Whether a campaign stops when this clause broke."""
