@@ -3,9 +3,9 @@
 # Defect: After a change of the config IF_POSSIBLE begins anew in a folder of its own, as it says; but
 #   it never looks there again: each further `create` of the new config makes all records anew.
 # Public: yes
-"""`create` with IF_POSSIBLE makes 3 records. Then the config changes, and `create` makes 3 records of
-the new one beside them. Called once more with the same config, it has nothing to do. But it compares
-the new config with the old folder only, and makes all of them again."""
+"""`create` with IF_POSSIBLE makes 3 records. Then the config changes, and `create` makes 3 records
+of the new one beside them. Called once more with the same config, it has nothing to do. But it
+compares the new config with the old folder only, and makes all of them again."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ if __name__ == "__main__":
             sys.addaudithook(lambda event, _: event == "open" and place.exists() and os._exit(9))
             create(folder)
         os.waitpid(process, 0)
-        print(f"the folder that the dead process left: {os.listdir(place)}")
+        print(f"the folder that the dead process left: {list(place.iterdir())}")
         for times in (1, 2):
             create(folder)
             print(f"calls after {times} × create: for records {sorted(calls)}")
