@@ -1,7 +1,7 @@
 # Clause: CKPT-12
 # Releases: 0.6.0 0.6.1 0.7.0 0.8.0 0.9.0 0.9.4 0.9.6 0.9.7
-# Defect: After a change of the config IF_POSSIBLE begins anew in a folder of its own, as it says; but
-#   it never looks there again: each further `create` of the new config makes all records anew.
+# Defect: After a change of the config IF_POSSIBLE begins anew in a folder of its own, as it says;
+#   but it never looks there again: each `create` of the new config makes all records anew.
 # Public: yes
 """`create` with IF_POSSIBLE makes 3 records. Then the config changes, and `create` makes 3 records
 of the new one beside them. Called once more with the same config, it has nothing to do. But it
