@@ -20,7 +20,7 @@ from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy
 from cellspec.conformance import SKIPPED, Fault, RunResult, Table, Value, Workload, run_workload
 from cellspec.conformance.judge.expected_table import expected_table
 from cellspec.conformance.judge.table_judge import TableJudge, TableViolation
-from cellspec.conformance.run.values import Registry, barrier_value, value_of
+from cellspec.conformance.run.values import Registry, barrier_value, barrier_values, value_of
 from tests.tiny import TinyAsync
 from tests.workloads import workloads
 
@@ -489,6 +489,22 @@ def test_two_runs_may_mix_in_a_scope_that_another_target_changed() -> None:
     assert [len(table.rows) for table in result.tables] == [2, 3]
     kept, grown = result.tables
     assert kept.rows[0]["v"] == grown.rows[0]["v"]
+
+
+def test_a_row_beyond_a_smaller_target_may_be_kept_in_a_scope_that_grows_later() -> None:
+    w = ColumnDescriptor("w", traits=T.BATCH_BARRIER)
+    work = Workload((w,), 6, batch_size=5, crashes=(9, 1), targets=(6, 5, 9), keep=True)
+    calls, cells = Registry(), Cells()
+    for incarnation, scope, rows in ((0, 0, range(5)), (0, 1, range(5, 6)), (2, 1, range(5, 9))):
+        reads: list[tuple[int, dict[str, Value]]] = [(row, {}) for row in rows]
+        given = barrier_values("w", list(rows), reads)
+        calls.add_barrier(incarnation, "w", scope, reads, given)
+        cells |= {row: {"w": value} for row, value in given.items() if row not in cells}
+    before = Table({row: cells[row] for row in range(6)})
+    judge = TableJudge(work, calls)
+    assert judge.judge(0, before, "crash", {"w": 6}) is None
+    assert judge.judge(1, before, "crash", {"w": 6}) is None
+    assert judge.judge(2, Table(cells), "success", {"w": 9}) is None
 
 
 def test_a_clause_that_is_waived_is_not_judged() -> None:

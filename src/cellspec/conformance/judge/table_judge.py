@@ -380,7 +380,8 @@ class TableJudge:
     def _note_open_scopes(self, incarnation: int, table: Table, *, unknown: bool) -> None:
         """Keep the scopes that hold claimed rows and change with the next target.
 
-        Values of two runs of a barrier may mix there, and a table need not show what is kept.
+        Values of two runs of a barrier may mix there, and a table need not show what is kept. Rows
+        beyond a smaller target may be there, from before a process that died before it refused.
         """
         work = self._work
         if incarnation + 1 >= work.incarnations or work.rows_of(incarnation + 1) == work.rows_of(
@@ -394,7 +395,7 @@ class TableJudge:
                 continue
             for number, scope in column.scopes(after):
                 was = old[column.name].scope(number, before)
-                held = any(column.name in table.rows.get(row, {}) for row in was)
+                held = any(column.name in table.rows.get(row, {}) for row in (*was, *scope))
                 if (held or (unknown and work.keep)) and was != scope:
                     self._open_scopes.append((column.name, number))
 
