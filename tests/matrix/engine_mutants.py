@@ -44,6 +44,7 @@ from cellspec.faults import BackPressure, GeneratorError
 from cellspec.graph.nodes import (
     CellNodeId,
     NodeKey,
+    barrier_key,
     cell_key,
     column_of,
     is_barrier_key,
@@ -53,7 +54,7 @@ from cellspec.graph.nodes import (
 from cellspec.machine.machine import Failure
 from cellspec.machine.policy import stop_threshold
 from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
-from cellspec.state.claims import Claim, as_prefixes, join, prefix_of
+from cellspec.state.claims import Claim, as_prefixes, join, meet, normal, prefix_of
 from cellspec.state.codes import DROPPED_BEHIND
 from cellspec.state.moving import advance_order
 from cellspec.state.tracker import CompletionTracker
@@ -828,6 +829,12 @@ class DispatchesAfterStop(Scheduler):
         )
 
 
+@mutant("a run that stops early goes on as long as a failed call waits to be tried again")
+class GoesOnWhileACallWaits(Scheduler):
+    def _stops(self) -> bool:
+        return super()._stops() and (self._stop_requested or self.retries.next_wake_s() is None)
+
+
 @mutant("time-outs count towards the early stop")
 class TimeOutsStopTheRun(Scheduler):
     def _fail(
@@ -992,6 +999,30 @@ class RunsClaimedCells(Scheduler):
                 known.open_rows += known.open_cells[rows - 1] == 1
                 self.ready.announced.append(known.node(key))
                 return
+
+
+@mutant("after a resume a barrier that some claimed rows are of runs again, and then once more")
+class RunsClaimedBarriersTwice(Scheduler):
+    _once_more: frozenset[NodeKey] = frozenset()
+
+    def _restore_states(self, claim: Claim) -> None:
+        super()._restore_states(claim)
+        rules = self.graph.rules
+        self._once_more = frozenset(
+            barrier_key(rule.index, scope)
+            for rule in rules.columns
+            for scope in range(rules.scope_count(rule.index))
+            if meet(claim[rule.index], normal([rules.scope_bounds(rule.index, scope)]))
+        )
+
+    def _complete_barrier(self, call: Call, values: Any) -> None:
+        (key,) = self.progress.keys_of(call)
+        if key not in self._once_more:
+            super()._complete_barrier(call, values)
+            return
+        self._once_more -= {key}
+        self._release_slot(call)
+        self.retries.return_at_once(key)
 
 
 @mutant("after a drop a checkpoint is begun before its rows are written")

@@ -162,6 +162,31 @@ class ReplacesClaimedOutput(CommitJournal):
         self.saved -= {(rule.name, row) for row, value in held.items() if value is not None}
 
 
+@mutant("a resume runs a barrier again of which all output is claimed")
+class RunsFinishedBarriers(ClaimJournal):
+    def restore(self) -> None:
+        super().restore()
+        self.once_more = self.finished_barriers.copy()
+        self.finished_barriers.clear()
+
+    def wants_output(self, rule: ColumnRule, row: int) -> bool:
+        barrier = rule.name, self.scope(rule, row)[1] - 1
+        again = barrier in self.once_more and barrier not in self.finished_barriers
+        return super().wants_output(rule, row) or (again and row not in self.dropped)
+
+
+@mutant("a barrier that runs again gives no output before the last row that is claimed")
+class GivesOutputBehindTheClaim(CommitJournal):
+    def restore(self) -> None:
+        super().restore()
+        self.found = {(name, row) for name, row in self.saved if row not in self.dropped}
+
+    def take(self, rule: ColumnRule, row: int, value: object) -> None:
+        behind = range(row + 1, self.scope(rule, row)[1]) if rule.is_barrier else ()
+        if not any((rule.name, each) in self.found for each in behind):
+            super().take(rule, row, value)
+
+
 @mutant("the mark of a commit is written first, and its data after that", lacks=IN_PARTS)
 class MarksACommitBeforeItsData(CommitJournal):
     def append(self, line: Line) -> None:

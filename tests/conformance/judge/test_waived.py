@@ -122,8 +122,8 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     ),
     "offers dropped rows": ("DROP-02 SCHED-12", "the second call fails again; its counts go wrong"),
     "revives resting cells": (
-        "SCHED-12",
-        "it dies, and that cancels what it ran",
+        "SCHED-12 FAIL-01",
+        "it dies, and that cancels what it ran; of a row that has ended it counts no attempts",
     ),
     "keeps slot on retry": ("SCHED-12", "in the end no slot is left"),
     "keeps slot of dropped": ("SCHED-12", "in the end no slot is left"),

@@ -59,8 +59,8 @@ def draw_policy(choices: Choices, shape: Shape, has: Collection[str]) -> Failure
     if "early_stop" not in has:
         return FailurePolicy(attempts)
     # A rate need not be a simple fraction, nor a whole number of calls.
-    rate = choices.sample((1.0, 0.5, 0.25, 0.0)) or choices.integer(1, 100) / 100
-    window = choices.sample((4, 3, 2, 1)) * max(1, shape.rows // 12)
+    rate = choices.sample((1.0, 0.5, 0.5, 0.25, 0.25, 0.0)) or choices.integer(1, 100) / 100
+    window = choices.sample((4, 3, 2, 2, 1)) * max(1, shape.rows // 12)
     return FailurePolicy(attempts, window, rate)
 
 
@@ -83,7 +83,8 @@ def _chains(has: Collection[str], must: Collection[str]) -> tuple[_Chains, list[
     if "drops" in has:
         for_good = _FOR_GOOD * (3 if chains else 1) + (_LATE_FOR_GOOD if chains else ())
         chains += for_good
-        first += [for_good] if "drops" in must else []
+        # A run that may stop early has to have something to stop by.
+        first += [for_good] if "drops" in must or "early_stop" in has else []
     return chains, first
 
 
@@ -100,9 +101,11 @@ def draw_faults(
     if not chains or not knobs.faults:
         return ()
     # Now and then a whole column fails, and with it every row of a barrier's scope; or each of its
-    # cells fails once, all about together.
-    whole = "drops" in has and choices.chance(1, 6)
-    once = "retries" in has and choices.chance(1, 8)
+    # cells fails once, all about together. Where a run may stop early that is more often so: then
+    # it does stop, and cells wait to be tried again.
+    stops = "early_stop" in has
+    whole = "drops" in has and choices.chance(3 if stops else 1, 6)
+    once = "retries" in has and choices.chance(4 if stops else 1, 8)
     made: dict[tuple[str, int], tuple[Fault, ...]] = {}
     for number in range(max(knobs.faults, len(first))):
         column = choices.integer(0, len(shape.columns) - 1)
@@ -123,11 +126,11 @@ def draw_faults(
         whole = False
     if once:
         column = choices.integer(0, len(shape.columns) - 1)
+        away = stops and choices.chance(1, 2)
         for position in range(shape.positions(column)):
-            made.setdefault(
-                (shape.name(column), position),
-                (Fault(shape.name(column), position, cool_down_s=0.25),),
-            )
+            node = shape.name(column), position
+            fault = Fault(*node, 1, "backpressure", 3.0) if away else Fault(*node, cool_down_s=0.25)
+            made.setdefault(node, (fault,))
     return tuple(fault for faults in made.values() for fault in faults)
 
 

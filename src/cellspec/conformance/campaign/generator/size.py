@@ -99,6 +99,8 @@ def usual_knobs(choices: Choices, has: Collection[str]) -> Knobs:
     # What barriers do with rows that are missing needs barriers.
     barriers = 16 + 8 * ("batch_barriers" in has)
     barriers += 8 * bool({"drops", "skips", "resume"}.intersection(has))
+    # A claim with a gap is of interest where a barrier gave output behind it.
+    barriers += 12 * ("set_claims" in has)
     return Knobs(
         barriers=barriers,
         edges=32,
