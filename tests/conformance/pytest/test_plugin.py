@@ -14,7 +14,7 @@ import pytest
 # Imported here, so that runs within this process find these modules and make no second ones.
 import cellspec.conformance.pytest.session
 from cellspec.clauses import clauses
-from cellspec.conformance.campaign.options import Options
+from cellspec.conformance.campaign.options import MAX_EXAMPLES, Options
 from cellspec.conformance.campaign.results import Campaign
 from cellspec.conformance.campaign.scaling_shapes import Shape
 from cellspec.conformance.campaign.suite import Suite
@@ -578,7 +578,7 @@ def test_a_shorter_run_says_that_its_inconclusive_clauses_would_fail_a_long_one(
 ) -> None:
     result = judge(suite, "Backend", "--max-examples=3")
     assert result.ret == FINE
-    result.stdout.fnmatch_lines(["* inconclusive; with 250 workloads of each profile or more *"])
+    result.stdout.fnmatch_lines([f"* inconclusive; with {MAX_EXAMPLES} workloads of each profile or more *"])
 
 
 def test_a_run_in_which_nothing_is_inconclusive_says_nothing_of_it(

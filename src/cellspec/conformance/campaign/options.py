@@ -25,7 +25,7 @@ __all__ = [
     "seeds_words",
 ]
 
-MAX_EXAMPLES = 250
+MAX_EXAMPLES = 400
 """Workloads of a campaign, unless the user says otherwise."""
 
 SLOW_EXAMPLES = 20

@@ -331,8 +331,8 @@ class Record:
         for name in ("config", "kept"):
             if not plain[name]:
                 del plain[name]
-        plain["lives"] = lives = list(map(_plain, self.incarnations))
-        for incarnation in lives:
+        plain["lives"] = runs = list(map(_plain, self.incarnations))
+        for incarnation in runs:
             if not incarnation["writer"]:
                 del incarnation["writer"]
         return _sealed(_line({"checkpoint_file": _FORMAT, **plain}))
