@@ -578,7 +578,8 @@ def test_a_shorter_run_says_that_its_inconclusive_clauses_would_fail_a_long_one(
 ) -> None:
     result = judge(suite, "Backend", "--max-examples=3")
     assert result.ret == FINE
-    result.stdout.fnmatch_lines([f"* inconclusive; with {MAX_EXAMPLES} workloads of each profile or more *"])
+    enough = f"* inconclusive; with {MAX_EXAMPLES} workloads of each profile or more *"
+    result.stdout.fnmatch_lines([enough])
 
 
 def test_a_run_in_which_nothing_is_inconclusive_says_nothing_of_it(

@@ -230,18 +230,18 @@ class Causes:
                 break
             waived = tuple(sorted({*waived, broken.clause}))
             if step + 1 == depth:
-                waived = tuple(sorted({*waived, *self._told_by(shown)}))
+                waived = tuple(sorted({*waived, *self._explained_by(shown)}))
             result = self._run(result.work, waived)
             if not result.violations:
                 break
         new = tuple(root.failure for root in self.roots[roots_before:])
         return Sorted(result, waived, new, stopped_at)
 
-    def _told_by(self, roots: Collection[Root]) -> set[str]:
+    def _explained_by(self, roots: Collection[Root]) -> set[str]:
         """The clauses of which each violation so far was a consequence of one of these roots."""
-        told = {clause for root in roots for clause in root.consequences}
+        explained = {clause for root in roots for clause in root.consequences}
         others = [root for root in self.roots if root not in roots]
-        return told.difference(
+        return explained.difference(
             clause for root in others for clause in (root.failure.clause, *root.consequences)
         )
 
