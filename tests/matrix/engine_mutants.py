@@ -98,6 +98,17 @@ class EngineMutant:
             broken.table = lambda probe: export(table(probe), probe)  # type: ignore[method-assign]
         return broken
 
+    def as_right(self) -> EngineMutant:
+        """The right engine that it was made from, with its capabilities."""
+        return replace(
+            self,
+            name="reference",
+            wrong="nothing",
+            scheduler=Scheduler,
+            engine=AsyncioEngine,
+            export=None,
+        )
+
 
 ENGINE_MUTANTS: list[EngineMutant] = []
 

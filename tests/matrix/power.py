@@ -10,7 +10,8 @@ package and the mutants stay as they are, so a run that was stopped goes on.
 
 The workloads of a seed are the same for every mutant with the same capabilities. So a part of the
 work is a seed and a set of capabilities: its workloads are drawn once, and each mutant is put to
-them.
+them. Where one breaks a clause the right engine that it was made from is put to that workload, too:
+a verdict that blames both is a mistake of the judge, and ends the measurement.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from cellspec.conformance.campaign.options import MAX_EXAMPLES
 from cellspec.conformance.campaign.pairs import Pairs
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.workload import Workload
+from cellspec.errors import SpecError
 from cellspec.files import write_files
 from tests.matrix.engine_measure import PROFILES, beside
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
@@ -102,13 +104,23 @@ def _workloads(profile: str, able: frozenset[str], seed: int) -> Iterator[Worklo
 
 
 def put_to(mutant: EngineMutant, seed: int, size: int, drawn: Drawn) -> Death:
-    """One mutant, put to the workloads of one seed until it breaks a clause."""
+    """One mutant, put to the workloads of one seed until it breaks a clause.
+
+    Raises:
+        SpecError: the right engine that it was made from breaks one there, too.
+    """
     backend, runs = mutant.backend(), 0
     for profile, example, work in drawn.in_turn(size):
         runs += 1
         result = run_workload(backend, work)
         if result.violations:
             clause = result.violations[0].clause
+            right = run_workload(mutant.as_right().backend(), work)
+            if right.violations:
+                raise SpecError(
+                    f"seed {seed}, workload {example} of profile {profile}: the right engine "
+                    f"behind {mutant.name!r} breaks {right.violations[0].clause}, too"
+                )
             return Death(mutant.name, seed, clause, profile, example, runs)
     return Death(mutant.name, seed, "", "", 0, runs)
 
@@ -201,7 +213,7 @@ they are judged by fixed shapes, with the same verdict under every seed.
 
 ## Every broken engine
 
-*Median* and *last* are workload numbers, over the seeds in which it died. *Clauses* names each
+*Median* and *worst* are workload numbers, over the seeds in which it died. *Clauses* names each
 clause that caught it first, and in how many seeds.
 
 {table}
@@ -246,7 +258,7 @@ def _tail(of: dict[str, list[Death]], killed: dict[str, int], seeds: int) -> lis
 
 
 def _table(of: dict[str, list[Death]], killed: dict[str, int]) -> Iterator[str]:
-    yield "| broken engine | killed | median | last | clauses |"
+    yield "| broken engine | killed | median | worst | clauses |"
     yield "| --- | --: | --: | --: | --- |"
     for name, mine in of.items():
         runs = [one.runs for one in mine if one.clause]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
@@ -40,6 +40,11 @@ class SecondMutant(EngineMutant):
         broken = self._engine()
         broken.begin = self.incarnation  # type: ignore[method-assign]
         return broken
+
+    def as_right(self) -> SecondMutant:
+        """The right engine that it was made from."""
+        right = CacheIncarnation if self._engine is Cached else Incarnation
+        return replace(self, name="second engine", wrong="nothing", incarnation=right)
 
 
 SECOND_MUTANTS: list[SecondMutant] = []
