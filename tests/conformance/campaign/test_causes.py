@@ -192,6 +192,9 @@ def test_the_needs_of_a_workload_are_what_a_plain_one_lacks() -> None:
     assert needs_of(RETRIED) == {"max_attempts", "retryable"}
     barrier = ColumnDescriptor("a", None, None, ExecutionTraits.BARRIER)
     assert needs_of(CRASHED.replace(columns=(barrier,))) == {"BARRIER", "crashes"}
+    batches = ColumnDescriptor("a", None, None, ExecutionTraits.BATCH_BARRIER)
+    asked = PLAIN.replace(columns=(batches,), batch_size=2)
+    assert needs_of(asked) == {"BARRIER", "BATCH_BARRIER"}
 
 
 @pytest.mark.parametrize("examples", [40, 80])

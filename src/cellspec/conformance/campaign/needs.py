@@ -36,4 +36,7 @@ def needs_of(work: Workload) -> frozenset[str]:
     found.update(fault.failure for fault in work.faults)
     for column in work.to_dict()["columns"]:
         found.update(column["traits"])
+    if "BATCH_BARRIER" in found:
+        # It is a barrier too, over a part of the rows.
+        found.add("BARRIER")
     return frozenset(found - {"faults", "START", "CELL_BY_CELL", "stop_rate"})
