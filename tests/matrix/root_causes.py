@@ -11,6 +11,8 @@ together.
 ``--write`` writes the measurement to ``plans/root-causes.md``; ``--singles N``, ``--pairs N`` and
 ``--examples N`` make it shorter or longer. Each engine that is judged is a line in the file of
 ``--kept``, and is not judged again: remove the file to measure afresh, as ``make causes`` does.
+``--cost`` measures, in place of all this, the CPU time that an engine takes that fails nearly
+always, by that of the right one.
 """
 
 from __future__ import annotations
@@ -26,12 +28,14 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from time import process_time
 
-from cellspec.conformance.campaign.campaign import campaign_workloads
+from cellspec.conformance.campaign.campaign import campaign_workloads, run_campaign
 from cellspec.conformance.campaign.causes import Causes, Place, Root
 from cellspec.conformance.campaign.pairs import Pairs
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.workload import Workload
 from cellspec.text import counted
 from tests.matrix.combined_mutants import combined, pairs
@@ -44,6 +48,14 @@ EXAMPLES = 5
 """Workloads of each profile."""
 SINGLES = 60
 PAIRS = 40
+FAILS_OFTEN = (
+    "queues the first only",
+    "starts from snapshot",
+    "swaps rows on write",
+    "reports failure for drops",
+    "drop holds barriers",
+)
+"""Bugs of an engine that fails in most workloads, and in many ways."""
 KEPT = Path(".cellspec/root-causes.jsonl")
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -133,6 +145,33 @@ def _bugs(root: Root, mutants: Sequence[EngineMutant]) -> Iterator[int]:
         failure = root.failure
         if run_workload(mutant.backend(), failure.workload, waive=failure.waived).violations:
             yield number
+
+
+def cost(examples: int) -> str:
+    """The CPU time of an engine that fails often, by that of the right one, in a line."""
+    known = {mutant.name: mutant for mutant in ENGINES}
+    failing = combined([known[name] for name in FAILS_OFTEN])
+    assert failing is not None
+    seconds, broken = {}, 0
+    for mutant in (EngineMutant("reference", "nothing"), failing):
+        run = partial(_run, mutant.backend())
+        causes = Causes(run)
+        before = process_time()
+        for profile in (name for name in PROFILES if name in mutant.able):
+            known_beside = beside(profile, mutant.able)
+            run_campaign(run, profile, beside=known_beside, max_examples=examples, causes=causes)
+        seconds[mutant.name] = process_time() - before
+        broken = sum(root.found for root in causes.roots)
+    right, wrong = seconds.values()
+    return (
+        f"CPU time with {counted(examples, 'workload')} of each profile: {wrong:.0f} s of an "
+        f"engine whose {len(FAILS_OFTEN)} bugs show {broken:,} times as a root, {right:.0f} s of "
+        f"the right one: × {wrong / right:.2f}"
+    )
+
+
+def _run(backend: Backend, work: Workload, waived: Collection[str]) -> RunResult:
+    return run_workload(backend, work, waive=waived)
 
 
 def report(singles: Sequence[Measured], doubles: Sequence[Measured], examples: int) -> str:
@@ -242,7 +281,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--pairs", type=int, default=PAIRS, help="engines with two bugs")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--kept", type=Path, default=KEPT, help="a line for each judged engine")
+    parser.add_argument("--cost", action="store_true", help="what an engine that fails costs")
     asked = parser.parse_args(arguments)
+    if asked.cost:
+        print(cost(asked.examples))
+        return 0
     judged = Judged(asked.kept, asked.examples, asked.jobs)
     singles = judged([(one.name,) for one in sample(asked.singles)])
     found = {one.mutants[0] for one in singles if one.failed}
