@@ -315,6 +315,22 @@ def test_a_disk_that_is_full_from_the_beginning_fails_the_run(resuming: CreateBa
 # Other configurations in one folder
 
 
+@pytest.mark.clause("STOP-04")
+def test_a_run_may_fail_whose_only_file_no_resume_would_find(resuming: CreateBackend) -> None:
+    """No claim says which rows that file holds, for the first group is lost and leaves none."""
+    work = Workload(
+        (ColumnDescriptor("a"),),
+        rows=1,
+        targets=(1, 2),
+        limits=Limits(group_rows=1),
+        faults=(Fault("a", 0, failure="permanent"),),
+        storage_faults=(StorageFault("claim"),),
+    )
+    result = run(resuming, work)
+    assert not result.violations
+    assert result.outcomes == ["success", "failed"]
+
+
 @pytest.mark.parametrize("seed", [0, 1], ids=["if possible", "always"])
 @pytest.mark.parametrize("visit", ["config", "batch_size", "pipeline"])
 def test_a_process_of_another_configuration_leaves_the_dataset_as_it_is(

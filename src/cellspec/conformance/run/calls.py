@@ -531,7 +531,10 @@ def _is_of_one_node(entry: Entry) -> bool:
 
 
 def _failure(call: Call, fault: Fault, wait_s: float | None) -> Exception:
-    node = f"{call.column} {'barrier ' if call.scoped else ''}{call.start}"
+    if call.scoped:
+        node = f"barrier {call.start} of {call.column!r}"
+    else:
+        node = f"{call.column}[{call.start}]"
     text = f"{node}: call {fault.call} fails, as the workload says"
     if fault.raises:
         return FOREIGN[fault.raises](text)

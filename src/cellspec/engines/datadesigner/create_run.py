@@ -52,6 +52,7 @@ class CreateRun:
         self._numbers_rows = any(is_root(probe.work, item, release) for item in probe.work.columns)
         self._lost_write = ""
         self._saving: list[int] | None = None
+        self._written: list[int] = []
         self._safe = self.stored.safe_rows()
         self._saved = set(self._safe)
         self._claim = 0
@@ -294,6 +295,13 @@ class CreateRun:
             self._lose_write(error)
             raise
         self._saved.update(rows)
+        self._written += rows
+        if not self.release.resumes:
+            self._report_written()
+
+    def _report_written(self) -> None:
+        """What was written is where the next run finds it, or the claim on it comes next."""
+        rows, self._written = self._written, []
         self._report_durable(rows)
 
     def _use(self, base: Path) -> None:
@@ -329,6 +337,7 @@ class CreateRun:
         claim = prefix_of(safe)
         grows = claim > self._claim and self.release.resumes
         if grows:
+            self._report_written()
             self.probe.checkpoint_begin(claim)
         # A write that adds no row to what a resume finds is none that the workload counts.
         adds = grows or safe > self._safe
@@ -345,6 +354,7 @@ class CreateRun:
                 self.probe.checkpoint_failed()
             raise
         self._safe = safe
+        self._report_written()
         if grows:
             self._claim = claim
             self.probe.checkpoint_durable()
