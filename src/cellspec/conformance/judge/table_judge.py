@@ -249,10 +249,12 @@ class TableJudge:
     def _barrier_values(
         self, incarnation: int, column: PlainColumn, table: Table
     ) -> Iterator[TableViolation]:
+        # Every row of a scope holds a value of one run, whose input is compared once.
+        compared: dict[int, str] = {}
         for row, cells in sorted(table.rows.items()):
             value = cells.get(column.name)
             if isinstance(value, str) and (
-                why := self._stray(incarnation, column, row, value, table)
+                why := self._stray(incarnation, column, row, value, table, compared)
             ):
                 yield TableViolation(
                     "TABLE-03",
@@ -261,7 +263,13 @@ class TableJudge:
                 )
 
     def _stray(
-        self, incarnation: int, column: PlainColumn, row: int, value: str, table: Table
+        self,
+        incarnation: int,
+        column: PlainColumn,
+        row: int,
+        value: str,
+        table: Table,
+        compared: dict[int, str],
     ) -> str:
         runs = self._registry.runs.get(column.name, [])
         mine = [run for run in runs if run.values.get(row) == value]
@@ -274,7 +282,9 @@ class TableJudge:
             return f"no run of {column.name!r} gave it to this row{self._lateness(value)}"
         odd = ""
         for run in mine:
-            odd = self._other_input(incarnation, run, table)
+            if id(run) not in compared:
+                compared[id(run)] = self._other_input(incarnation, run, table)
+            odd = compared[id(run)]
             if not odd:
                 return ""
         return odd
