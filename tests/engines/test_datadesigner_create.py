@@ -315,6 +315,16 @@ def test_a_disk_that_is_full_from_the_beginning_fails_the_run(resuming: CreateBa
 # Other configurations in one folder
 
 
+@pytest.mark.parametrize("faults", [(), (StorageFault("data", lasts=True),)])
+def test_fewer_rows_are_asked_for_only_after_a_run_that_kept_what_it_made(
+    resuming: CreateBackend, faults: tuple[StorageFault, ...]
+) -> None:
+    work = Workload((A,), rows=2, targets=(2, 1), limits=Limits(group_rows=1))
+    fitted = resuming.fit(work.replace(storage_faults=faults))
+    assert fitted is not None
+    assert fitted.targets == ((2, 2) if faults else (2, 1))
+
+
 @pytest.mark.clause("STOP-04")
 def test_a_run_may_fail_whose_only_file_no_resume_would_find(resuming: CreateBackend) -> None:
     """No claim says which rows that file holds, for the first group is lost and leaves none."""

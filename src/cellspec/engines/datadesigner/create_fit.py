@@ -55,7 +55,8 @@ def fitted(work: Workload, release: CreateRelease) -> Workload | None:
     if window:
         plain = _with_one_group(plain)
         size, grouped, groups = work.rows_of(0), False, None
-    targets = _targets(plain, size if barriers or grouped or window else 1, loses=bool(work.faults))
+    loses = bool(work.faults or work.storage_faults)
+    targets = _targets(plain, size if barriers or grouped or window else 1, loses=loses)
     new = plain.replace(
         rows=targets[0] if targets else work.rows_of(0),
         targets=targets,
