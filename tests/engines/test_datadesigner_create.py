@@ -389,6 +389,21 @@ def test_a_dataset_that_stopped_early_cannot_be_completed(resuming: CreateBacken
     assert 3 not in result.tables[-1].rows
 
 
+@pytest.mark.clause("STOP-08")
+def test_an_early_stop_keeps_nothing_of_a_row_group_without_survivors(
+    resuming: CreateBackend,
+) -> None:
+    """The row that was dropped leaves no file, as of any lost group; so no claim can hold it."""
+    work = Workload(
+        (ColumnDescriptor("a"), ColumnDescriptor("b")),
+        rows=1,
+        targets=(1, 2),
+        failures=FailurePolicy(3, stop_window=1),
+        faults=(Fault("b", 1, failure="permanent"),),
+    )
+    assert broken(run(resuming, work)) == ["STOP-08"]
+
+
 def test_a_run_that_may_stop_keeps_its_faults_within_fewer_rows(backend: CreateBackend) -> None:
     work = STOPPING.replace(
         rows=9, targets=(2, 5, 9), faults=(Fault("a", 8, failure="permanent"),), crashes=(3,)
