@@ -171,8 +171,16 @@ class _Incarnation:
         self.machine.at(self.probe.now())
         self.machine.resume(claim)
         covered = max(claim)
-        dropped = [row for row in self.machine.counters.dropped if row < covered]
-        self.probe.resumed(dict(zip(self.graph.column_names, claim, strict=True)), sorted(dropped))
+        dropped = sorted(row for row in self.machine.counters.dropped if row < covered)
+        skipped = {
+            name: [
+                int(row)
+                for row, value in self.stored["cells"].get(name, {}).items()
+                if value is None and int(row) < rows and int(row) not in dropped
+            ]
+            for name, rows in self._named(claim).items()
+        }
+        self.probe.resumed(self._named(claim), dropped, skipped)
 
     def request_stop(self) -> None:
         """Somebody wants the run to end: the machine allows no further call."""
