@@ -125,6 +125,11 @@ def put_to(mutant: EngineMutant, seed: int, size: int, drawn: Drawn) -> Death:
     return Death(mutant.name, seed, "", "", 0, runs)
 
 
+def _promised(mutant: EngineMutant) -> frozenset[str]:
+    """The capabilities that a mutant declares: it is asked for nothing else."""
+    return frozenset(mutant.backend().capabilities)
+
+
 @cache
 def _of_this_code() -> str:
     """A digest of the package and of the mutants: with other code, all is measured again."""
@@ -138,7 +143,7 @@ def _of_this_code() -> str:
 def _part(names: Sequence[str], seed: int, size: int) -> list[Death]:
     """Mutants with the same capabilities under one seed, whose workloads are drawn once."""
     mutants = [mutant for mutant in ENGINES if mutant.name in names]
-    drawn = Drawn(mutants[0].able, seed)
+    drawn = Drawn(_promised(mutants[0]), seed)
     return [put_to(mutant, seed, size, drawn) for mutant in mutants]
 
 
@@ -153,11 +158,11 @@ def measure(seeds: int, size: int, keep: Path | None = None) -> list[Death]:
     kept = {} if keep is None else _kept(keep, size)
     parts = []
     for seed in range(seeds):
-        for able in sorted({mutant.able for mutant in ENGINES}, key=sorted):
+        for able in sorted(set(map(_promised, ENGINES)), key=sorted):
             names = [
                 mutant.name
                 for mutant in ENGINES
-                if mutant.able == able and (mutant.name, seed) not in kept
+                if _promised(mutant) == able and (mutant.name, seed) not in kept
             ]
             # A few at a time, so that a run that is stopped loses little.
             parts += [(names[start : start + 24], seed) for start in range(0, len(names), 24)]
