@@ -12,6 +12,7 @@ import pytest
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, SpecError
 from cellspec.conformance import Workload, run_workload
 from cellspec.engine import AsyncioEngine
+from cellspec.engine.calls import RANGE, Call
 from cellspec.engine.suspects import SUSPECTS, Suspects
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.rejected import REJECTED
@@ -61,6 +62,21 @@ def test_a_cell_that_ended_well_is_no_suspect_any_more(tmp_path: Path) -> None:
     with pytest.raises(Death):
         run(tmp_path, 2)
     assert run(tmp_path, 2, None).rows().keys() == {0, 1, 2}
+
+
+@pytest.mark.clause("DROP-06")
+def test_of_a_line_that_was_cut_short_no_row_is_a_suspect(tmp_path: Path) -> None:
+    graph = ExecutionGraph(3, [ColumnDescriptor("b", traits=ExecutionTraits.START)])
+    seen = Suspects(tmp_path, graph, 1)
+    call = Call(0, "b", 0, RANGE, 0, 2, None, 1, range(2), [{}, {}], {0: None, 1: None})
+    seen.started(call)
+    seen.close()
+    whole = (tmp_path / SUSPECTS).read_bytes()
+    for size in range(len(whole)):
+        (tmp_path / SUSPECTS).write_bytes(whole[:size])
+        assert not Suspects(tmp_path, graph, 1).load(), whole[:size]
+    (tmp_path / SUSPECTS).write_bytes(whole)
+    assert len(Suspects(tmp_path, graph, 1).load()) == 2
 
 
 @pytest.mark.clause("DROP-06")

@@ -6,7 +6,9 @@ deaths a cell is given up (clause DROP-06); one that ended well since is no susp
 
 The engine writes down each call as it starts and as it ends, in a file beside the rows: one short
 line each, which is not synced, for a killed process leaves to the operating system what it wrote.
-A start that was never written down with its end was in flight when the process died.
+A line comes before the call that it tells of, so a process that dies while it writes one has not
+made that call, and a line that was cut short counts for none of its rows. A start that was never
+written down with its end was in flight when the process died.
 """
 
 from __future__ import annotations
@@ -69,7 +71,11 @@ class Suspects(Observer):
                 died[cell] += 1
             elif word == "well":
                 died.pop(cell, None)
-        self._write("died", in_flight)
+        of_column: dict[str, list[int]] = {}
+        for column, row in in_flight:
+            of_column.setdefault(column, []).append(row)
+        for column, mine in of_column.items():
+            self._write("died", column, mine)
         died.update(list(in_flight))
         index, rows = self._graph.rules.index, self._graph.num_records
         return frozenset(
@@ -86,20 +92,22 @@ class Suspects(Observer):
         for line in text.splitlines():
             # One that the process died over may be cut, or run into the next.
             with contextlib.suppress(ValueError):
-                word, column, row = json.loads(line)
-                yield word, column, row
+                word, column, rows = json.loads(line)
+                # A number alone is a line of an earlier version.
+                for row in [rows] if isinstance(rows, int) else rows:
+                    yield word, column, row
 
-    def _write(self, word: str, cells: Iterable[Cell]) -> None:
-        lines = "".join(f"\n{json.dumps([word, *cell])}" for cell in cells)
-        if lines:
-            if self._file is None:
-                # Unbuffered: a line outlives the process that wrote it.
-                self._file = self._path.open("ab", buffering=0)
-            self._file.write(lines.encode())
+    def _write(self, word: str, column: str, rows: Iterable[int]) -> None:
+        line = json.dumps([word, column, list(rows)])
+        if self._file is None:
+            # Unbuffered: a line outlives the process that wrote it.
+            self._file = self._path.open("ab", buffering=0)
+        # One line for all rows: of a write that was cut short nothing counts.
+        self._file.write(f"\n{line}".encode())
 
     def _note(self, word: str, call: Call, rows: Iterable[int]) -> None:
         if call.kind != BARRIER:
-            self._write(word, ((call.column, row) for row in rows))
+            self._write(word, call.column, rows)
 
     # How calls go
 
@@ -116,7 +124,7 @@ class Suspects(Observer):
     def dropped(self, start: int, stop: int, drop: Drop) -> None:
         if drop.kind == "filtered":
             # The answer came: a rejected cell has ended well.
-            self._write("well", ((drop.column, row) for row in range(start, stop)))
+            self._write("well", drop.column, range(start, stop))
 
     def failed(self, call: Call, failed: Failed) -> None:  # noqa: ARG002
         self._note("badly", call, call.left)
