@@ -34,6 +34,7 @@ from cellspec.conformance import (
     Workload,
     run_workload,
 )
+from cellspec.conformance.judge.run_end import tail
 from cellspec.graph.rules import ColumnRule
 from tests.tiny import Steps, Tiny, TinyAsync, TinySync
 from tests.workloads import workloads
@@ -759,3 +760,11 @@ def test_a_run_tells_of_calls_that_took_real_time_inside_virtual_time() -> None:
         result = run_workload(Sleeps(), PLAIN)
     line = Sleeps.run.__code__.co_firstlineno + 1
     assert list(result.blocking) == [f"time.sleep() at judge/test_harness.py:{line}"]
+
+
+def test_the_end_of_a_traceback_is_the_same_on_each_version_of_python() -> None:
+    with pytest.raises(TypeError) as caught:
+        len(min([5]))  # type: ignore[arg-type]
+    lines = tail(caught.value)
+    assert lines[-1] == "TypeError: object of type 'int' has no len()"
+    assert not any(set(line) <= set(" ~^") for line in lines)

@@ -146,7 +146,9 @@ def tail(error: BaseException) -> list[str]:
     if isinstance(error, virtualtime.Deadlock | virtualtime.Livelock):
         return [line.strip() for line in str(error).splitlines()[1:]]
     lines = "".join(traceback.format_exception(error)).splitlines()
-    return lines[-_TRACEBACK_LINES:]
+    # Versions of Python underline what they quote in different ways.
+    plain = [line for line in lines if line.strip(" ~^")]
+    return plain[-_TRACEBACK_LINES:]
 
 
 # Refusals
