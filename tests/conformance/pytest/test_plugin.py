@@ -21,7 +21,14 @@ from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.profiles import PROFILES
 from cellspec.conformance.run.case import read_case
-from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, VIOLATED
+from cellspec.exit_codes import (
+    BAD_INPUT,
+    FINE,
+    INCONCLUSIVE,
+    INTERNAL,
+    INTERRUPTED,
+    VIOLATED,
+)
 
 pytest_plugins = ["pytester"]
 
@@ -396,6 +403,23 @@ def test_each_cause_is_told_once_the_first_in_full_and_the_others_in_a_line(
     again = next(line for line in text.splitlines() if line.startswith("root 2: "))
     replay = again[again.index("pytest --pyargs") :].split()
     assert suite.runpytest(*replay[1:]).parseoutcomes()["failed"] == 1
+
+
+def test_an_interrupted_run_ends_with_its_own_exit_code_and_says_what_it_found(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        stopper="""
+        def pytest_runtest_teardown(item):
+            if "test_clause" in item.name:
+                raise KeyboardInterrupt
+        """
+    )
+    options = ("-p", "stopper", "--engine-backend=engine:Both", FEW)
+    result = suite.runpytest_subprocess(*SUITE, *options)
+    assert result.ret == INTERRUPTED
+    result.stdout.fnmatch_lines(["root causes: 2*"])
+    assert "AssertionError" not in text_of(result) + result.stderr.str()
 
 
 def test_a_run_may_stop_at_its_first_failure(suite: pytest.Pytester) -> None:

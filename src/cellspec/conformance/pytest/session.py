@@ -364,8 +364,10 @@ def _captured(config: pytest.Config) -> Iterator[None]:
     try:
         yield
     finally:
-        capture.suspend_global_capture()
-        capture.read_global_capture()
+        # Of a run that was interrupted, pytest has ended the capture before.
+        with contextlib.suppress(AssertionError):
+            capture.suspend_global_capture()
+            capture.read_global_capture()
 
 
 def _is_ours(item: pytest.Item) -> bool:
