@@ -166,6 +166,9 @@ def _code_of(command: Callable[[], int]) -> int:
     except OutputError:
         raise
     except Exception as error:
+        # Without a debugger in this process its module is not loaded.
+        if isinstance(error, getattr(sys.modules.get("bdb"), "BdbQuit", ())):
+            return complain("the debugger was quit", INTERRUPTED)
         return _internal(error)
 
 

@@ -6,6 +6,7 @@ fresh one; the rest calls `main` directly.
 
 from __future__ import annotations
 
+import bdb
 import json
 import os
 import platform
@@ -666,15 +667,23 @@ def test_closed_streams_do_no_harm(scenario: Path) -> None:
     assert subprocess.run(["sh", "-c", command], timeout=60).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [(KeyboardInterrupt, "interrupted\n"), (bdb.BdbQuit, "the debugger was quit\n")],
+)
 def test_an_interrupt_is_code_130(
-    scenario: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    end: type[BaseException],
+    said: str,
+    scenario: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def interrupt(_simulator: Simulator) -> Outcome:
-        raise KeyboardInterrupt
+        raise end
 
     monkeypatch.setattr(Simulator, "run", interrupt)
     assert main(["run", str(scenario)]) == 130
-    assert capsys.readouterr() == ("", "interrupted\n")
+    assert capsys.readouterr() == ("", said)
 
 
 def test_progress_on_a_terminal_and_ctrl_c(tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ class InThread(Virtual):
         thread.start()
         thread.join()
         probe.end("success")
+
+
+class Swallows(Virtual):
+    async def run(self, probe):
+        self.rows = []
+        try:
+            await super().run(probe)
+        except Exception:
+            probe.end("success")
 """
 
 
@@ -60,22 +69,38 @@ class InThread(Virtual):
 def test_a_breakpoint_in_an_engine_opens_a_debugger_and_the_run_goes_on_after_it(
     name: str, seen: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "engine.py").write_text(ENGINE)
-    (tmp_path / "case.json").write_text(Case(Workload((ColumnDescriptor("a"),), rows=2)).to_json())
-    options = (f"--engine-backend=engine:{name}", "--replay=case.json", "-p", "no:cacheprovider")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *SUITE, *options],
-        cwd=tmp_path,
-        input="p seen\nc\n",
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = debugged(name, "p seen\nc\n", tmp_path)
     assert "PDB set_trace (IO-capturing turned off)" in done.stdout
     assert f"(Pdb) {seen}" in done.stdout
     assert "PDB continue (IO-capturing resumed)" in done.stdout
     assert done.returncode == FINE
     assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["Virtual", "InThread", "Swallows"])
+def test_quitting_the_debugger_ends_the_run_as_pytest_ends_it_and_judges_nothing(
+    name: str, tmp_path: Path
+) -> None:
+    done = debugged(name, "q\n", tmp_path)
+    assert "PDB set_trace" in done.stdout
+    assert "Exit: Quitting debugger !!!" in done.stdout
+    assert "no tests ran" in done.stdout
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+
+
+def debugged(name: str, commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A replay of an engine of `ENGINE`, with commands for the debugger that it opens."""
+    (folder / "engine.py").write_text(ENGINE)
+    (folder / "case.json").write_text(Case(Workload((ColumnDescriptor("a"),), rows=2)).to_json())
+    options = (f"--engine-backend=engine:{name}", "--replay=case.json", "-p", "no:cacheprovider")
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *SUITE, *options],
+        cwd=folder,
+        input=commands,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 class Slow:

@@ -422,6 +422,15 @@ def test_an_interrupted_run_ends_with_its_own_exit_code_and_says_what_it_found(
     assert "AssertionError" not in text_of(result) + result.stderr.str()
 
 
+def test_a_run_that_pytest_ends_at_a_failure_ends_with_the_code_of_that_failure(
+    suite: pytest.Pytester,
+) -> None:
+    options = ("-n2", "-x", "--engine-backend=engine:Swapping", "--profile=core")
+    result = suite.runpytest_subprocess(*SUITE, *options, "--max-examples=8")
+    assert result.ret == VIOLATED
+    result.stdout.fnmatch_lines(["root causes: 1*", "*Interrupted: stopping after 1 failures*"])
+
+
 def test_a_run_may_stop_at_its_first_failure(suite: pytest.Pytester) -> None:
     result = judge(suite, "Both", FEW, "--conformance-first")
     assert result.parseoutcomes()["failed"] == 1

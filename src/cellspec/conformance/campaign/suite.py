@@ -55,6 +55,7 @@ from cellspec.conformance.run.backend import (
 from cellspec.conformance.run.case import Case, read_case
 from cellspec.conformance.run.loading import expect_named, load_backend
 from cellspec.conformance.run.registered import backend_path
+from cellspec.conformance.run.users_exit import pass_on
 from cellspec.conformance.run.workload import Workload
 from cellspec.files import write_files
 
@@ -80,6 +81,7 @@ class Suite:
         inconclusive: judged clauses that were asked for and are inconclusive, with the reasons.
         before_saving: called before the first case file of the run is written.
         is_accepted: whether the run does not fail if this clause is broken.
+        interrupted: whether the run ended early, so that nothing more is run.
     """
 
     options: Options
@@ -94,6 +96,7 @@ class Suite:
     inconclusive: dict[str, str] = field(default_factory=dict)
     before_saving: Callable[[], None] = lambda: None
     is_accepted: Callable[[str], bool] = lambda _: False
+    interrupted: bool = False
 
     @classmethod
     def of(cls, options: Options) -> Suite:
@@ -156,6 +159,7 @@ class Suite:
         try:
             found = smoke(self.run, self.fit)
         except Exception as error:
+            pass_on(error)
             self.errors["smoke"] = error
             raise
         if found is not None and found.blames == "engine":
@@ -195,6 +199,7 @@ class Suite:
                 try:
                     self.campaigns[each.name] = self._run_campaign(each)
                 except Exception as error:
+                    pass_on(error)
                     self.errors[each.name] = error
                 for root in self.roots:
                     self._save(root.failure)
@@ -390,9 +395,9 @@ class Suite:
         return failure
 
     def cost(self) -> dict[str, Any]:
-        """The cost of an event as figures to look at; empty without campaigns, or if each run is
-        dear."""
-        if not self.campaigns or self.options.slow:
+        """The cost of an event as figures to look at; empty without campaigns, if each run is dear,
+        and if the run ended early."""
+        if not self.campaigns or self.options.slow or self.interrupted:
             return {}
         return {**cost_ratios(self.run, self.fit), "counted": self._counted()}
 

@@ -72,6 +72,7 @@ from cellspec.conformance.run.backend import (
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
 from cellspec.conformance.run.incarnations import Incarnations, scratch_folder
 from cellspec.conformance.run.probe import Entry, Probe, Refused
+from cellspec.conformance.run.users_exit import pass_on, pass_on_quit
 from cellspec.conformance.run.values import Registry, Table
 from cellspec.conformance.run.workload import Visit, Workload
 from cellspec.errors import SpecError, TraceError
@@ -143,6 +144,7 @@ def run_workload(
             slack_s=slack_s,
         )
         run.through_all_incarnations()
+        pass_on_quit()
     finally:
         if keep_folder is None:
             shutil.rmtree(root, ignore_errors=True)
@@ -536,7 +538,8 @@ class _JudgedRun:
     def _read(self, probe: Probe) -> Table | None:
         try:
             return self.backend.table(probe)
-        except Exception:
+        except Exception as error:
+            pass_on(error)
             return None
 
     def _judge_table(self, probe: Probe, left: Path) -> None:
@@ -546,6 +549,7 @@ class _JudgedRun:
             if not isinstance(table, Table):
                 raise TypeError(f"table gave {type(table).__name__}, expected Table")
         except Exception as error:
+            pass_on(error)
             self.result.tables.append(Table({}))
             text = f"{type(error).__name__}: {first_line(error)}"
             if "crash" in self.result.outcomes:

@@ -19,6 +19,7 @@ from cellspec.conformance.judge.table_judge import TableJudge
 from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.incarnations import Incarnation
 from cellspec.conformance.run.probe import Probe, Refused
+from cellspec.conformance.run.users_exit import pass_on
 from cellspec.conformance.run.values import Registry, Table, Value
 from cellspec.conformance.run.workload import Visit, Workload
 from cellspec.errors import SpecError
@@ -195,6 +196,7 @@ def judge_visit(
     try:
         after = host.backend.table(host.probe)
     except Exception as error:
+        pass_on(error)
         return bad(f"left a table that cannot be read any more: {first_line(error)}")
     for (name, row), value in host.kept.items():
         found = after.rows.get(row, {}).get(name)
@@ -216,6 +218,7 @@ def _wrong_if_let_in(host: Host, visitor: Workload, ended: Incarnation, registry
     try:
         table = host.backend.table(ended.probe)
     except Exception as error:
+        pass_on(error)
         return f"was let in, and its table cannot be read: {first_line(error)}"
     broken = judge.judge(ended.probe.incarnation, table, ends[0]["outcome"])
     return "" if broken is None else f"was let in, and its table is wrong: {broken.detail}"

@@ -17,8 +17,8 @@ code  of a conformance run
 0     nothing is wrong
 1     a clause is violated that is not accepted (`cellspec.conformance.pytest.accepted`); or a test
       failed that is not of the suite
-2     an option, the adapter, the list of expected failures or a file cannot be used; nothing was
-      collected
+2     an option, the adapter, the list of expected failures or a file cannot be used, so nothing was
+      collected; or the user quit a debugger
 3     no clause ends the run with 1, and a judged clause is inconclusive that is not accepted, in a
       run of the default number of workloads or more
 70    a mistake of cellspec, or of pytest

@@ -14,6 +14,7 @@ cellspec itself; its input; too little evidence.
 
 from __future__ import annotations
 
+import bdb
 import contextlib
 import importlib
 import json
@@ -41,6 +42,7 @@ from cellspec.conformance.report.write import (
     write_reports,
 )
 from cellspec.conformance.run.case import describe
+from cellspec.conformance.run.users_exit import forget_debuggers, note_debugger
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED
 from cellspec.text import seconds_of
@@ -73,7 +75,8 @@ class Session:
         self.written: list[Path] = []
         self.refused = ""
         self.code = FINE
-        self._interrupted = False
+        self._ended_by: type[BaseException] | None = None
+        self._failed = False
         self._others_failed = False
 
     @pytest.fixture
@@ -263,8 +266,21 @@ class Session:
             self._note(found["code"])
             self.done += [found["results"]] if found["results"] else []
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self) -> Generator[None, object, object]:
+        """End the run as ``q`` at a breakpoint of pytest does, however a debugger was quit."""
+        try:
+            return (yield)
+        except bdb.BdbQuit:
+            pytest.exit("Quitting debugger")
+
+    def pytest_enter_pdb(self, pdb: Any) -> None:
+        note_debugger(pdb)
+
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        self._interrupted = excinfo.errisinstance(KeyboardInterrupt)
+        """The run ends early: by Ctrl-C, or by an exception of pytest or of pytest-xdist."""
+        self._ended_by = excinfo.type
+        self.suite.interrupted = True
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -281,6 +297,7 @@ class Session:
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._failed |= report.failed
         if report.failed and Path(report.nodeid.partition("::")[0]).name != _TESTS.name:
             self._others_failed = True
 
@@ -291,6 +308,7 @@ class Session:
         if self.suite.fails_inconclusive:
             self._note(INCONCLUSIVE)
         self._report()
+        forget_debuggers()
         # A worker of pytest-xdist hands its code over; the process that reports ends with it.
         if not hasattr(self.config, "workerinput"):
             session.exitstatus = self._exit_code(session.exitstatus)
@@ -298,7 +316,13 @@ class Session:
     def _exit_code(self, status: int) -> int:
         """The exit code of the process, which pytest would end with its own `status`."""
         if status == pytest.ExitCode.INTERRUPTED:
-            return INTERRUPTED if self._interrupted else BAD_INPUT
+            if self._ended_by is KeyboardInterrupt:
+                return INTERRUPTED
+            if self._ended_by is pytest.exit.Exception or not self._failed:
+                # The user quit a debugger, or not all could be collected.
+                return BAD_INPUT
+            # By pytest-xdist, after as many failures as --maxfail allows.
+            status = pytest.ExitCode.TESTS_FAILED
         if status == pytest.ExitCode.INTERNAL_ERROR:
             return INTERNAL
         if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):

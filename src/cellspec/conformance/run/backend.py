@@ -109,6 +109,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from cellspec.conformance.run.coverage_goals import Sometimes
+from cellspec.conformance.run.users_exit import pass_on
 from cellspec.conformance.run.values import SKIPPED, Skipped, Table, Value
 from cellspec.errors import SpecError
 from cellspec.machine.limits import SavePolicy
@@ -223,6 +224,7 @@ def fit_of(backend: Backend) -> Fit:
         try:
             made = own(work)
         except Exception as error:
+            pass_on(error)
             raise SpecError(f"{where}: {type(error).__name__}: {error}") from error
         if made is not None and not isinstance(made, type(work)):
             raise SpecError(f"{where}: expected a Workload or None, got {made!r}")

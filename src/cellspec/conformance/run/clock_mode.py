@@ -8,18 +8,17 @@ the probe raises `Crash` out of every call, and the threads get a moment to noti
 that moment is ignored: the folder for the next incarnation was copied at the crash.
 
 Under a debugger virtual time stands still. Real time goes on, but an engine that waits at a
-breakpoint does not count as one that stands still.
+breakpoint does not count as one that stands still. The user's own end of a run is no end of the
+engine, and is passed on (`cellspec.conformance.run.users_exit`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from types import FrameType
 from typing import Any, Literal, Protocol, TypeAlias
 
 from cellspec import virtualtime
@@ -27,6 +26,7 @@ from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.clock import ChosenClock, Clock, LoopClock, WallClock
 from cellspec.conformance.run.disturbing import Later
 from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.users_exit import is_debugged, pass_on, pass_on_quit, was_quit
 from cellspec.conformance.run.workload import HANG_BOUNDS, TICK_S, Workload
 from cellspec.machine.actions import Choose
 
@@ -34,9 +34,6 @@ __all__ = ["GRACE_S", "ClockMode", "MakeProbe", "RealClock", "VirtualClock"]
 
 GRACE_S = 5.0
 """Real seconds that threads have to notice that their process is gone."""
-
-_DEBUGGERS = frozenset({"pdb", "bdb", "pydevd", "_pydevd_bundle"})
-"""Modules of which a frame is on the stack while a debugger waits for its user."""
 
 MakeProbe: TypeAlias = Callable[[Clock], Probe]
 
@@ -115,10 +112,12 @@ class VirtualClock:
                 max_iterations=self._iterations,
                 max_idle_iterations=self._idle_iterations,
             )
-        except (KeyboardInterrupt, SystemExit):
+        except SystemExit:
             raise
         except BaseException as raised:
+            pass_on(raised)
             error = raised
+        pass_on_quit()
         return made[0], error
 
 
@@ -154,6 +153,8 @@ class RealClock:
         thread.start()
         stalled = self._wait(thread, probe)
         probe.close()
+        pass_on(box[0] if box else None)
+        pass_on_quit()
         if stalled:
             return probe, TimeoutError(f"nothing happened for {self._stall_s:g} s")
         return probe, box[0] if box else None
@@ -166,25 +167,16 @@ class RealClock:
             now = time.monotonic()
             if len(probe.log) + probe.steps != seen:
                 seen, since = len(probe.log) + probe.steps, now
-            if probe.ended_by and now - since > GRACE_S and not _is_debugged():
+            if probe.ended_by and now - since > GRACE_S and not is_debugged():
                 # Threads that cannot be reached are left to themselves; the probe refuses them.
                 return False
+            if was_quit():
+                return False
             if now - since > self._stall_s:
-                if not _is_debugged():
+                if not is_debugged():
                     return True
                 since = now
         return False
-
-
-def _is_debugged() -> bool:
-    """Whether a thread is in a debugger: then nobody knows how long somebody will look at it."""
-    for frame in sys._current_frames().values():
-        at: FrameType | None = frame
-        while at is not None:
-            if at.f_globals.get("__name__", "").partition(".")[0] in _DEBUGGERS:
-                return True
-            at = at.f_back
-    return False
 
 
 def _deliver_stops(

@@ -15,6 +15,7 @@ from typing import Any
 from cellspec.conformance.run.backend import Backend, check_capabilities
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.registered import backend_path
+from cellspec.conformance.run.users_exit import pass_on
 from cellspec.errors import SpecError
 
 __all__ = ["expect_named", "load_backend"]
@@ -67,6 +68,7 @@ def load_backend(spec: str, folder: Path, option: str = "--engine-backend") -> t
         found: Any = importlib.import_module(module_name)
     # A module that leaves the process, as a script does, is no reason to.
     except (Exception, SystemExit) as error:
+        pass_on(error)
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise SpecError(f"{option}: {module_name}: cannot be imported: {what}") from None
     for name in path.split("."):
@@ -78,6 +80,7 @@ def load_backend(spec: str, folder: Path, option: str = "--engine-backend") -> t
         try:
             found = found()
         except (Exception, SystemExit) as error:
+            pass_on(error)
             what = f"{type(error).__name__}: {error}"
             raise SpecError(f"{option}: {spec}() cannot be made: {what}") from None
     try:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.torn_writes import FileWatch
+from cellspec.conformance.run.users_exit import pass_on
 from cellspec.errors import SpecError
 
 __all__ = ["AdapterError", "Crash", "Entry", "Recorder"]
@@ -170,6 +171,7 @@ class Recorder:
         try:
             ask()
         except Exception as error:
+            pass_on(error)
             self.misuse = f"request_stop: {type(error).__name__}: {error}"
         self._noticed_by_s = self._clock.now() + self._notice_s
 
@@ -204,6 +206,7 @@ class Recorder:
         try:
             lose()
         except Exception as error:
+            pass_on(error)
             if not self.misuse:
                 self.misuse = f"lose_worker: {type(error).__name__}: {error}"
         self._lost_by_s = self._clock.now() + self._notice_s
