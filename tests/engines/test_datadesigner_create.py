@@ -491,6 +491,32 @@ def test_two_runs_are_equal_whatever_the_hash_seed(backend: CreateBackend) -> No
     assert len(json.loads(printed[0].removeprefix("events "))) > 40
 
 
+def test_calls_are_cancelled_in_the_order_of_their_start(backend: CreateBackend) -> None:
+    """The scheduler keeps its tasks in a set, whose order differs from run to run."""
+    work = Workload(
+        (ColumnDescriptor("f"), ColumnDescriptor("a")),
+        rows=40,
+        failures=FailurePolicy(3, stop_window=2),
+        latency_s={"f": 0.25, "a": 1.0},
+        faults=tuple(Fault("f", row, failure="permanent") for row in range(40)),
+    )
+    events = run(backend, work).events
+    cancelled = [(e["column"], e["rows"]) for e in events if e["event"] == "cancel"]
+    started = [(e["column"], e["rows"]) for e in events if e["event"] == "start"]
+    assert len(cancelled) > 40
+    assert cancelled == [cell for cell in started if cell in cancelled]
+
+
+def test_all_runs_share_a_database_and_none_sees_the_table_of_another(
+    backend: CreateBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    run(backend, ONE_BY_ONE)
+    monkeypatch.setattr(duckdb, "connect", lambda *_: pytest.fail("another database is opened"))
+    assert run(backend, TWO_GROUPS).tables[-1].rows.keys() == {0, 1}
+    assert run(backend, ONE_BY_ONE).tables[-1].rows.keys() == {0, 1, 2, 3}
+
+
 def test_nothing_is_left_behind(
     backend: CreateBackend, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +57,21 @@ class StoredDataset:
         return self._read(f"groups of {self.base.name}")
 
     def _read(self, what: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._noted_so_far.get(what, {})
+        return found
+
+    @cached_property
+    def _noted_so_far(self) -> dict[str, Any]:
+        """All notes. One object at a time writes them, so it reads them once."""
         try:
-            found: dict[str, Any] = json.loads(self._notes.read_text("utf-8")).get(what, {})
+            found: dict[str, Any] = json.loads(self._notes.read_text("utf-8"))
         except FileNotFoundError:
             return {}
         return found
 
     def _note(self, what: str, more: dict[str, Any]) -> None:
         """Add to the notes of one kind. If the process dies in here, those from before stay."""
-        try:
-            notes = json.loads(self._notes.read_text("utf-8"))
-        except FileNotFoundError:
-            notes = {}
+        notes = self._noted_so_far
         notes[what] = notes.get(what, {}) | more
         fresh = self._notes.with_suffix(".new")
         fresh.write_text(json.dumps(notes), "utf-8")

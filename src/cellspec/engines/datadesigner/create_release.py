@@ -33,6 +33,7 @@ class CreateRelease:
         scheduler: the module that runs cells.
         custom: the module of custom columns.
         storage: the module of storage.
+        seeds: the module that reads seed datasets.
         interface: the module of `create`.
         config: the module of configs.
         errors: the module of errors that models raise.
@@ -50,6 +51,7 @@ class CreateRelease:
     scheduler: ModuleType
     custom: ModuleType
     storage: ModuleType
+    seeds: ModuleType
     interface: ModuleType
     config: ModuleType
     errors: ModuleType
@@ -161,6 +163,7 @@ def load() -> CreateRelease:
         scheduler=scheduler,
         custom=custom,
         storage=importlib.import_module("data_designer.engine.storage.artifact_storage"),
+        seeds=importlib.import_module("data_designer.engine.resources.seed_reader"),
         interface=interface,
         config=config,
         errors=importlib.import_module("data_designer.engine.models.errors"),

@@ -17,7 +17,7 @@ from cellspec.engines.datadesigner.create_dataset import DATASET, StoredDataset,
 from cellspec.engines.datadesigner.create_fit import is_root
 from cellspec.engines.datadesigner.create_release import CreateRelease
 from cellspec.engines.datadesigner.handoff import Handoff
-from cellspec.engines.datadesigner.mocks import ROW, inputs_of
+from cellspec.engines.datadesigner.mocks import ROW, inputs_of, rows_of
 from cellspec.faults import BackPressure, GeneratorError, Retryable
 from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.rowset import ranges_of
@@ -154,8 +154,7 @@ class CreateRun:
         scope_rows = probe.graph.rules.columns[probe.graph.rules.index[item.name]].scope_rows
 
         def make(df: Any) -> Any:
-            rows = [int(row) for row in df[ROW].tolist()]
-            inputs = [inputs_of(item, record) for record in df.to_dict(orient="records")]
+            rows, inputs = rows_of(item, df)
             scope = rows[0] // scope_rows
             left_out = self._held.pop((item.name, scope), [])
             self._settle_skips()

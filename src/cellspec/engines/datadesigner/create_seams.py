@@ -6,6 +6,8 @@ wrapped for the time of the run, so that their calls are observed:
 
 - the buffer of row groups: a group is admitted, a row dropped, a group saved or released;
 - the function that marks a cell as skipped;
+- the database in memory that reads the seed dataset: to open one takes longer than the rest of a
+  small run, so all runs share one, and each reads through a cursor with tables of its own;
 - each operation on storage, before it is done: folders are made, files written, moved and removed.
   There the process may die, or storage may fail.
 
@@ -19,17 +21,20 @@ it ends.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
 from cellspec.engines.datadesigner.handoff import Handoff
+from cellspec.engines.datadesigner.scheduler_seams import OrderedSet
 
 __all__ = ["Listener", "Modules", "seams"]
 
@@ -58,6 +63,10 @@ class Modules(Protocol):
     @property
     def storage(self) -> ModuleType:
         """The module that stores artifacts."""
+
+    @property
+    def seeds(self) -> ModuleType:
+        """The module that reads seed datasets."""
 
     @property
     def frame(self) -> type:
@@ -138,6 +147,7 @@ def seams(modules: Modules, listener: Listener, handoff: Handoff) -> Iterator[No
         _to_virtual_time(modules, listener, handoff, swap)
         _observe_rows(modules, listener, swap)
         _observe_storage(modules, listener, swap)
+        swap(modules.seeds, "lazy", _sharing_a_database)
         # It would take over the handlers of the root.
         swap(modules.interface, "configure_logging", lambda _: lambda *_args, **_options: None)
         logger = logging.getLogger("data_designer")
@@ -193,6 +203,16 @@ def _observe_rows(modules: Modules, listener: Listener, swap: _Swap) -> None:
     swap(modules.builder, "CompletionTracker", lambda base: _ordered_tracker(base, listener))
     swap(modules.builder, "AsyncTaskScheduler", lambda base: _ordered_scheduler(base, listener))
     swap(modules.scheduler, "apply_skip_to_record", skips)
+
+
+def _sharing_a_database(lazy: Any) -> Any:
+    """DataDesigner's module of late imports, whose database is one for all runs."""
+    return _Overlay(lazy, duckdb=_Overlay(lazy.duckdb, connect=lambda: _database().cursor()))
+
+
+@cache
+def _database() -> Any:
+    return importlib.import_module("duckdb").connect()
 
 
 def _observed(base: Any, listener: Listener) -> Any:
@@ -283,11 +303,15 @@ def _ordered_scheduler(base: Any, listener: Listener) -> Any:
     """The scheduler, which starts roots in the order of columns, and reports each task."""
 
     class Ordered(base):  # type: ignore[misc]
+        _worker_tasks: Any
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             first_row = getattr(kwargs.get("row_groups"), "row_group_start_offset", None)
             if first_row is not None:
                 listener.planned(first_row)
+            # When it cancels its tasks, it takes them in this order.
+            self._worker_tasks = OrderedSet(self._worker_tasks)
             roots = getattr(self, "_seed_cols", ())
             if isinstance(roots, frozenset):
                 self._seed_cols = tuple(_InOrder(roots, listener.place))

@@ -90,6 +90,19 @@ def inputs_of(item: ColumnDescriptor, record: Mapping[str, Any]) -> Inputs:
     return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
+def rows_of(item: ColumnDescriptor, frame: Any) -> tuple[list[int], list[Inputs]]:
+    """The numbers of the rows of a table, and the inputs that each has for a column.
+
+    The table goes column by column, because pandas takes long to give it row by row.
+    """
+    # A table without rows may lack columns, too.
+    rows = [int(row) for row in frame[ROW].tolist()] if ROW in frame.columns else []
+    names = [name for name in item.dependencies if name in frame.columns]
+    columns = [frame[name].tolist() for name in names]
+    records = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    return rows, [inputs_of(item, record) for record in records or [{} for _ in rows]]
+
+
 class CallListener(Protocol):
     """Receives the reports of the calls, and knows the row group of each."""
 
@@ -137,9 +150,8 @@ class Calls:
     async def full(self, item: ColumnDescriptor, frame: Any) -> Any:
         """Make a column of the rows of a table; gives the table with it."""
         made = frame.copy()
+        rows, inputs = rows_of(item, frame)
         # A table without rows needs no call.
-        rows = [int(row) for row in frame[ROW].tolist()] if ROW in frame.columns else []
-        inputs = [inputs_of(item, record) for record in frame.to_dict(orient="records")]
         values = await self._barrier(item, rows, inputs) if rows else []
         for name in item.all_produced_columns:
             made[name] = values

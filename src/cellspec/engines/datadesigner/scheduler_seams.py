@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from cellspec.engines.datadesigner.releases import Release
 
-__all__ = ["Listener", "Observed", "group_here", "observed"]
+__all__ = ["Listener", "Observed", "OrderedSet", "group_here", "observed"]
 
 _group_here: ContextVar[int] = ContextVar("cellspec_group_here")
 
@@ -85,8 +85,8 @@ def _graph_class(base: Any) -> Any:
             columns: list[str] = self.columns
             return columns
 
-        def _in_order(self, names: set[str]) -> _OrderedSet:
-            return _OrderedSet(name for name in self.columns if name in names)
+        def _in_order(self, names: set[str]) -> OrderedSet:
+            return OrderedSet(name for name in self.columns if name in names)
 
     return Graph
 
@@ -99,7 +99,7 @@ def _scheduler_class(base: Any) -> Any:
 
         def put_in_order(self) -> None:
             """Replace sets by the order of columns, or of starts."""
-            self._worker_tasks = _OrderedSet(self._worker_tasks)
+            self._worker_tasks = OrderedSet(self._worker_tasks)
             if isinstance(self._seed_cols, frozenset):
                 self._seed_cols = tuple(
                     name for name in self._graph.columns if name in self._seed_cols
@@ -171,7 +171,7 @@ def _buffer_class(base: Any) -> Any:
     return Buffer
 
 
-class _OrderedSet(dict[Any, None]):
+class OrderedSet(dict[Any, None]):
     """A set in the order of insertion."""
 
     def __init__(self, items: Iterable[Any]) -> None:

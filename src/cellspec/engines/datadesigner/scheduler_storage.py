@@ -46,15 +46,14 @@ class GroupStorage:
             return self._take(batch_number, dataframe)
 
     def _take(self, batch_number: int, dataframe: Any) -> Path:
-        frame = dataframe.astype(object).where(dataframe.notna(), None)
+        names = [name for name in dataframe.columns if name != ROW and not name.startswith(SKIP)]
+        columns = [_values_of(dataframe[name]) for name in names]
+        rows = dataframe[ROW].tolist()
+        # Without columns there are no values to go with the rows.
+        cells = zip(*columns, strict=True) if columns else [()] * len(rows)
         self._partial[batch_number] = [
-            {
-                "row": int(record.pop(ROW)),
-                "cells": {
-                    name: value for name, value in record.items() if not name.startswith(SKIP)
-                },
-            }
-            for record in frame.to_dict(orient="records")
+            {"row": int(row), "cells": dict(zip(names, values, strict=True))}
+            for row, values in zip(rows, cells, strict=True)
         ]
         return self._folder / f"partial-{batch_number}"
 
@@ -63,6 +62,12 @@ class GroupStorage:
         lines = self._partial.pop(batch_number)
         self.saved[batch_number] = [line["row"] for line in lines]
         return write_group(self._folder, batch_number, lines)
+
+
+def _values_of(column: Any) -> list[Any]:
+    """The values of a column; None for each that is missing."""
+    missing = column.isna().tolist()
+    return [None if gone else value for value, gone in zip(column.tolist(), missing, strict=True)]
 
 
 def write_group(folder: Path, group: int, lines: Iterable[dict[str, Any]]) -> Path:
