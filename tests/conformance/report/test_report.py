@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from cellspec import ColumnDescriptor, Limits
 from cellspec.check.checker import Finding
-from cellspec.clauses import clause_set, clause_set_version
+from cellspec.clauses import clause_set, clause_set_version, retired_clauses
 from cellspec.conformance.campaign.options import Options
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import PROFILES
@@ -104,12 +105,13 @@ def test_a_case_that_was_written_is_read_back_whole(tmp_path: Path) -> None:
     [
         ("{", "line 1: not JSON"),
         ("[1]", "expected an object, got list"),
-        ("\xff", "not JSON"),
-        ('{"failure": 2}', "failure: expected 1, got 2"),
+        ("\xff", "byte 0: expected a case file, which is text, got byte 0xff"),
+        ('{"failure": 2}', "failure: this version of cellspec reads format 1 of case files, got 2"),
         ('{"failure": 1, "clauses": []}', "clauses: is no field of a case file"),
         ('{"failure": 1, "clause": "BARR-01"}', "workload: is missing"),
         ('{"failure": 1, "workload": {}, "clause": 1}', "clause: expected a string, got 1"),
         ('{"failure": 1, "workload": {}, "waived": "x"}', "waived: expected a list of clauses"),
+        ('{"failure": 1, "workload": {}, "waived": ["A-1"]}', "waived: no such clause: 'A-1'"),
         ('{"failure": 1, "workload": {"case": 1, "rows": 2}}', "workload: columns: is missing"),
         ('{"failure": 1, "workload": [1]}', "workload: expected an object, got list"),
         ("[" * 100_000, "not JSON"),
@@ -125,6 +127,13 @@ def test_a_case_file_that_cannot_be_used_is_refused_in_one_line(
     assert str(caught.value).startswith(f"{path}: ")
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_case_that_waives_a_clause_that_was_retired_since_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "case.json"
+    retired = next(iter(retired_clauses()))
+    path.write_text(replace(CASE, waived=(retired, "SCHED-01")).to_json())
+    assert read_case(path) == replace(CASE, waived=("SCHED-01",))
 
 
 def test_a_case_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellspec.clauses import clauses, retired_clauses
 from cellspec.conformance.run.workload import DEFAULT_LATENCY_S, Workload
 from cellspec.errors import SpecError
 from cellspec.text import counted, node_words, quoted
@@ -103,6 +104,12 @@ def case_of(text: bytes, path: str) -> Case:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise SpecError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        # json finds out by itself which Unicode it is, and names a byte of that.
+        odd = error.object[error.start]
+        raise SpecError(
+            f"{path}: byte {error.start}: expected a case file, which is text, got byte 0x{odd:02x}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{path}: not JSON: {error}") from None
     try:
@@ -113,7 +120,10 @@ def case_of(text: bytes, path: str) -> Case:
     if not isinstance(data, dict) or "failure" not in data:
         return Case(Workload.from_dict(data, path))
     if data["failure"] != FAILURE_FORMAT:
-        raise SpecError(f"{path}: failure: expected {FAILURE_FORMAT}, got {data['failure']!r}")
+        raise SpecError(
+            f"{path}: failure: this version of cellspec reads format {FAILURE_FORMAT} of case "
+            f"files, got {data['failure']!r:.40}; replay it with the version that wrote it"
+        )
     odd = [name for name in data if name not in _FIELDS]
     if odd:
         raise SpecError(f"{path}: {odd[0]}: is no field of a case file")
@@ -125,12 +135,16 @@ def case_of(text: bytes, path: str) -> Case:
     waived = data.get("waived", [])
     if not isinstance(waived, list) or not all(isinstance(one, str) for one in waived):
         raise SpecError(f"{path}: waived: expected a list of clauses, got {waived!r}")
+    for number in waived:
+        if number not in clauses() and number not in retired_clauses():
+            raise SpecError(f"{path}: waived: no such clause: {number!r}")
     return Case(
         Workload.from_dict(data["workload"], f"{path}: workload"),
         data.get("clause", ""),
         data.get("detail", ""),
         data.get("backend", ""),
-        tuple(waived),
+        # Nothing is judged by a retired clause any more.
+        tuple(number for number in waived if number in clauses()),
     )
 
 
