@@ -49,6 +49,7 @@ __all__ = [
     "check_apart",
     "check_folder",
     "check_target",
+    "is_same_file",
     "locked",
     "open_log",
     "path_of",
@@ -126,13 +127,14 @@ def check_apart(outputs: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
         SpecError: one of them would; one line that names it.
     """
     for place, path in enumerate(outputs):
-        if any(_is_same(path, other) for other in inputs):
+        if any(is_same_file(path, other) for other in inputs):
             raise SpecError(f"{path}: cannot be written: it is what is read")
-        if any(_is_same(path, other) for other in outputs[:place]):
+        if any(is_same_file(path, other) for other in outputs[:place]):
             raise SpecError(f"{path}: cannot be written: two outputs have this name")
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, by links too; neither need be there yet."""
     try:
         return one.samefile(other)
     except OSError:

@@ -143,8 +143,8 @@ def test_a_baseline_that_the_run_would_overwrite_is_refused(suite: pytest.Pytest
 
 def test_a_baseline_in_the_configuration_leaves_replays_alone(suite: pytest.Pytester) -> None:
     Path("case.json").write_text(Case(Workload((ColumnDescriptor("a"),), rows=2)).to_json())
-    options = ("--conformance-baseline=missing.json", "--replay=case.json")
-    assert judge(suite, "Backend", *options).ret == FINE
+    suite.makeini("[pytest]\naddopts = --conformance-baseline=missing.json --seeds=2 --slow")
+    assert judge(suite, "Backend", "--replay=case.json").ret == FINE
 
 
 def pins_file(**changes: Any) -> None:

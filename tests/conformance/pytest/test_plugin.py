@@ -13,14 +13,17 @@ import pytest
 
 # Imported here, so that runs within this process find these modules and make no second ones.
 import cellspec.conformance.pytest.session
+from cellspec import ColumnDescriptor
 from cellspec.clauses import clauses
 from cellspec.conformance.campaign.options import MAX_EXAMPLES, Options
+from cellspec.conformance.campaign.pins import pins_text
 from cellspec.conformance.campaign.results import Campaign
 from cellspec.conformance.campaign.scaling_shapes import Shape
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.profiles import PROFILES
-from cellspec.conformance.run.case import read_case
+from cellspec.conformance.run.case import Case, read_case
+from cellspec.conformance.run.workload import Workload
 from cellspec.exit_codes import (
     BAD_INPUT,
     FINE,
@@ -148,6 +151,29 @@ backend = Backend()
 '''
 
 FEW = "--max-examples=40"
+# Options that mean nothing together, or would lose a file, and what is said of them.
+TOGETHER = (
+    (
+        "--replay=case.json --seeds=2 --conformance-only=BARR-01",
+        "--seeds, --conformance-only wo",
+    ),
+    ("--replay=case.json --conformance-report report", "--conformance-report would have no effect"),
+    ("--conformance-first --keep-going", "give one of them"),
+    ("--conformance-json=a --conformance-html=./a", "json and --conformance-html: both would be"),
+    ("--conformance-clauses=link.json --conformance-json=new.json", "be the file new.json"),
+    ("--conformance-report=r --conformance-json=r/results.json", "report and --conformance-json"),
+    ("--conformance-report=r --conformance-html=r/index.html", "report and --conformance-html"),
+    ("--conformance-xfails=case.json --conformance-json=case.json", "xfails and --conformance-js"),
+    ("--conformance-json=pins.json", "pins.json: is there already and was written by no run"),
+    ("--conformance-html=theirs.html", "theirs.html: is there already and was written by no run"),
+    ("--conformance-report=site", "site: its index.html was written by no run of the suite"),
+    ("--conformance-only=", "expected clauses with commas between, got ''"),
+    ("--conformance-only=ENDP-01", "a rule for calls at endpoints; `cellspec check` judges"),
+    ("--conformance-only=BARR-01,SKIP-01", "SKIP-01 needs that the backend claims 'skips'"),
+    ("--conformance-only=SCHED-17", "is claimed in the attribute `bypass_bound`"),
+    ("--conformance-baseline=", "--conformance-baseline: expected a file, got ''"),
+    ("--conformance-report=", "--conformance-report: expected a folder, got ''"),
+)
 SUITE = ("--pyargs", "cellspec.conformance")
 
 
@@ -253,6 +279,10 @@ def test_without_a_backend_one_line_names_the_option_to_pass(suite: pytest.Pytes
         (["--engine-backend=engine:Backend", "--conformance-xfails=2.txt"], "2.txt: line 1: BARR"),
         (["--engine-backend=engine:Backend", "--conformance-xfails=3.txt"], "3.txt: line 3: BARR"),
         (["--engine-backend=engine:Backend", "--conformance-xfails=4.txt"], "expected UTF-8"),
+        *(
+            (["--engine-backend=engine:Backend", *options.split()], line)
+            for options, line in TOGETHER
+        ),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_in_one_line(
@@ -264,10 +294,32 @@ def test_a_value_that_cannot_be_used_is_refused_in_one_line(
     Path("2.txt").write_text("BARR-01\n")
     Path("3.txt").write_text("BARR-01 once\n\nBARR-01 twice\n")
     Path("4.txt").write_bytes(b"\xff")
+    Path("case.json").write_text(Case(Workload((ColumnDescriptor("a"),), rows=1)).to_json())
+    Path("pins.json").write_text(pins_text())
+    Path("theirs.html").write_text("<title>mine</title>")
+    Path("site").mkdir()
+    Path("site", "index.html").write_text("<title>mine</title>")
+    Path("link.json").symlink_to("new.json")
     with pytest.raises(pytest.UsageError) as refused:
         suite.parseconfigure(*SUITE, *options)
     assert line in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_options_that_cannot_be_used_together_leave_every_file_as_it_was(
+    suite: pytest.Pytester,
+) -> None:
+    Path("pins.json").write_text(pins_text())
+    Path("site").mkdir()
+    Path("site", "index.html").write_text("<title>mine</title>")
+    for option in ("json=pins.json", "report=site", "html=site/index.html"):
+        options = (f"--conformance-{option}", "--profile=core", "--max-examples=1")
+        assert suite.runpytest_subprocess(
+            *SUITE, "--engine-backend=engine:Backend", *options
+        ).ret == (BAD_INPUT)
+    assert Path("pins.json").read_text() == pins_text()
+    assert [path.name for path in Path("site").iterdir()] == ["index.html"]
+    assert Path("site", "index.html").read_text() == "<title>mine</title>"
 
 
 def test_a_value_that_cannot_be_used_ends_the_process_with_the_code_of_bad_input(

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+import cellspec.conformance.run.case
 from cellspec import ColumnDescriptor, Limits
 from cellspec.check.checker import Finding
-from cellspec.clauses import clause_set, clause_set_version, retired_clauses
+from cellspec.clauses import clause_set, clause_set_version
 from cellspec.conformance.campaign.options import Options
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import PROFILES
@@ -105,7 +106,7 @@ def test_a_case_that_was_written_is_read_back_whole(tmp_path: Path) -> None:
     [
         ("{", "line 1: not JSON"),
         ("[1]", "expected an object, got list"),
-        ("\xff", "byte 0: expected a case file, which is text, got byte 0xff"),
+        ("\xff", "byte 0: expected the text of a case file, got 0xff"),
         ('{"failure": 2}', "failure: this version of cellspec reads format 1 of case files, got 2"),
         ('{"failure": 1, "clauses": []}', "clauses: is no field of a case file"),
         ('{"failure": 1, "clause": "BARR-01"}', "workload: is missing"),
@@ -129,10 +130,12 @@ def test_a_case_file_that_cannot_be_used_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_case_that_waives_a_clause_that_was_retired_since_is_still_read(tmp_path: Path) -> None:
+def test_a_case_that_waives_a_clause_that_was_retired_since_is_still_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cellspec.conformance.run.case, "retired_clauses", lambda: {"OLD-01": "so"})
     path = tmp_path / "case.json"
-    retired = next(iter(retired_clauses()))
-    path.write_text(replace(CASE, waived=(retired, "SCHED-01")).to_json())
+    path.write_text(replace(CASE, waived=("OLD-01", "SCHED-01")).to_json())
     assert read_case(path) == replace(CASE, waived=("SCHED-01",))
 
 
@@ -252,23 +255,32 @@ def test_a_folder_of_reports_holds_the_files_of_one_run_alone(
     earlier = {**found, "backends": [{**found["backends"][0], "name": "earlier"}]}
     write_reports(earlier, folder=out)
     cases = ("earlier-SCHED-01.json", "mine-SCHED-01.json", "kept for a colleague.json")
-    write_files(out / "cases", dict.fromkeys(cases, "{}"))
-    write_files(out, {"junit.xml": "", "failure-notes.html": "of a person"})
+    write_files(out / "cases", dict.fromkeys(cases, CASE.to_json()))
+    write_files(out / "cases", {"theirs-SCHED-01.json": "{}"})
+    theirs = dict.fromkeys(("failure-notes.html", "failure-of-SCHED-01.html"), "of a person")
+    write_files(out, {"junit.xml": "", **theirs})
     mine = {**found, "backends": [{**found["backends"][0], "cases": ["mine-SCHED-01.json"]}]}
     write_reports(mine, folder=out)
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == [
         "cases/kept for a colleague.json",
         "cases/mine-SCHED-01.json",
+        "cases/theirs-SCHED-01.json",
         "failure-engine-SCHED-01.html",
         "failure-notes.html",
+        "failure-of-SCHED-01.html",
         "index.html",
         "junit.xml",
         "results.json",
     ]
     assert json.loads((out / "results.json").read_text()) == mine
     clear_report(out)
-    left = ["cases/kept for a colleague.json", "failure-notes.html", "junit.xml"]
-    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == left
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == [
+        "cases/kept for a colleague.json",
+        "cases/theirs-SCHED-01.json",
+        "failure-notes.html",
+        "failure-of-SCHED-01.html",
+        "junit.xml",
+    ]
 
 
 def test_a_report_that_fails_leaves_that_of_the_run_before(

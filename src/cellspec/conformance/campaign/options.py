@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cellspec.clauses import clauses
 from cellspec.conformance.judge.profiles import PROFILES, Profile
+from cellspec.conformance.judge.verdict import missing_for
+from cellspec.conformance.run.backend import CAPABILITIES
 from cellspec.errors import SpecError
-from cellspec.text import did_you_mean
+from cellspec.text import did_you_mean, quoted
 
 __all__ = [
     "MAX_EXAMPLES",
@@ -17,6 +20,7 @@ __all__ = [
     "SLOW_RUNS",
     "SLOW_SHRINK_RUNS",
     "Options",
+    "expect_claimed",
     "judged_clauses",
     "parse_clauses",
     "parse_profiles",
@@ -49,7 +53,7 @@ class Options:
         backend: a registered name, or ``module:attribute``.
         folder: the working directory of the user; relative names start there.
         profiles: names of profiles, or "all".
-        only: numbers of clauses with commas between; "" is every clause of the profiles.
+        only: numbers of clauses with commas between; None is every clause of the profiles.
         max_examples: workloads of each campaign.
         seed: the seed of the draws; of several the first.
         seeds: how many seeds there are; their evidence counts together.
@@ -66,7 +70,7 @@ class Options:
     backend: str
     folder: Path
     profiles: str = "default"
-    only: str = ""
+    only: str | None = None
     max_examples: int = MAX_EXAMPLES
     seed: int = 0
     seeds: int = 1
@@ -110,8 +114,8 @@ def parse_profiles(text: str) -> tuple[str, ...]:
     return tuple(name for name in known if name in asked)
 
 
-def parse_clauses(text: str) -> tuple[str, ...]:
-    """The clauses that a list names, in the order in which they are judged; none for "".
+def parse_clauses(text: str | None) -> tuple[str, ...]:
+    """The clauses that a list names, in the order in which they are judged; none without a list.
 
     Args:
         text: numbers with commas between them, in capital letters or not.
@@ -119,16 +123,16 @@ def parse_clauses(text: str) -> tuple[str, ...]:
     Raises:
         SpecError: a clause that is unknown, or by which no engine is judged.
     """
-    if not text:
+    if text is None:
         return ()
     known = judged_clauses()
     asked = [name.strip().upper() for name in text.split(",")]
     for name in asked:
         if name in clauses() and name not in known:
-            raise SpecError(
-                f"--conformance-only: no engine is judged by {name}, a rule for the parts of "
-                "cellspec"
-            )
+            what = "a rule for the parts of cellspec"
+            if clauses()[name].chapter == "endpoints":
+                what = "a rule for calls at endpoints; `cellspec check` judges a trace by it"
+            raise SpecError(f"--conformance-only: no engine is judged by {name}, {what}")
         if name not in known:
             raise SpecError(
                 f"--conformance-only: expected clauses with commas between, got {name!r}"
@@ -159,6 +163,29 @@ def profiles_of(options: Options) -> tuple[Profile, ...]:
         for profile in PROFILES
     )
     return tuple(profile for profile in chosen if profile.clauses)
+
+
+def expect_claimed(profiles: Collection[Profile], promises: Collection[str], backend: str) -> None:
+    """Refuse clauses that were asked for alone and do not judge this engine: all would look fine.
+
+    Args:
+        profiles: the profiles with the clauses that were asked for.
+        promises: the capabilities of the backend, and what else it promises.
+        backend: the backend as the user names it.
+
+    Raises:
+        SpecError: such a clause, with the capabilities that it needs and how to claim them.
+    """
+    for profile in profiles:
+        for clause in profile.clauses:
+            missing = missing_for(clause, profile, promises)
+            if missing:
+                where = "`capabilities`" if missing[0] in CAPABILITIES else f"`{missing[0]}`"
+                raise SpecError(
+                    f"--conformance-only: {clause.number} needs that the backend claims "
+                    f"{quoted(missing)}, and {backend} does not; it is claimed in the attribute "
+                    f"{where}"
+                )
 
 
 def read_expected_failures(path: Path) -> dict[str, str]:

@@ -33,6 +33,7 @@ from cellspec.conformance.campaign.options import (
     SLOW_RUNS,
     SLOW_SHRINK_RUNS,
     Options,
+    expect_claimed,
     profiles_of,
     read_expected_failures,
 )
@@ -109,7 +110,7 @@ class Suite:
         if case is not None:
             expect_named(options.backend, case, str(options.replay), "--engine-backend")
         backend, made = load_backend(options.backend, options.folder)
-        return cls(
+        suite = cls(
             options=options,
             backend=backend,
             made_by_call=made,
@@ -117,6 +118,9 @@ class Suite:
             expected={} if options.xfails is None else read_expected_failures(options.xfails),
             case=case,
         )
+        if case is None and options.only is not None:
+            expect_claimed(suite.profiles, suite.promises, options.backend)
+        return suite
 
     # The backend
 

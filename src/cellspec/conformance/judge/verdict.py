@@ -49,6 +49,7 @@ __all__ = [
     "Verdict",
     "judge_clause",
     "judge_trace",
+    "missing_for",
     "says_pass",
 ]
 
@@ -127,7 +128,7 @@ def judge_clause(
         if expected:
             return Judgement(Verdict.XFAIL, expected)
         return Judgement(Verdict.VIOLATED, violation)
-    missing = sorted(({profile.name} | clause.needs) - frozenset(capabilities))
+    missing = missing_for(clause, profile, capabilities)
     if missing:
         noun = "capability" if len(missing) == 1 else "capabilities"
         reason = f"the backend lacks the {noun} {listed_names(missing)}"
@@ -148,6 +149,11 @@ def judge_clause(
     ):
         exercised += "; no claim of it held a part of a barrier's answer"
     return Judgement(Verdict.PASS, exercised, evidence.to_json())
+
+
+def missing_for(clause: Clause, profile: Profile, capabilities: Collection[str]) -> list[str]:
+    """The capabilities that a backend lacks to be judged by a clause of this profile."""
+    return sorted(({profile.name} | clause.needs) - frozenset(capabilities))
 
 
 def _shortfall(

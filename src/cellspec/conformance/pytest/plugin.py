@@ -50,7 +50,7 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
         "only",
         "",
         "CLAUSES",
-        "",
+        None,
         "judge by these clauses alone, with commas between, by the campaigns that they need",
     ),
     ("max-examples", "--max-examples", "N", None, "workloads of each profile"),

@@ -26,18 +26,17 @@ from typing import Any, NoReturn
 import pytest
 
 from cellspec.clauses import Clause
-from cellspec.conformance.campaign.options import MAX_EXAMPLES, SLOW_EXAMPLES, Options, seeds_words
+from cellspec.conformance.campaign.options import seeds_words
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import Profile
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.pytest.accepted import Accepted
+from cellspec.conformance.pytest.given import Given
 from cellspec.conformance.report.failure_text import failure_text, root_line
 from cellspec.conformance.report.results import results
 from cellspec.conformance.report.summary import summary
 from cellspec.conformance.report.write import (
-    CASES,
     RESULTS_NAME,
-    check_report_folder,
     clear_report,
     write_reports,
 )
@@ -45,7 +44,6 @@ from cellspec.conformance.run.case import describe
 from cellspec.conformance.run.users_exit import forget_debuggers, note_debugger
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED
-from cellspec.text import seconds_of
 
 __all__ = ["Session"]
 
@@ -63,13 +61,12 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.suite = Suite.of(_options(config))
-        self.report = _path(config, "report")
+        given = Given(config)
+        given.check()
+        self.suite = Suite.of(given.options())
+        self.report, self.json_file, self.html_file = given.report, given.json_file, given.html_file
         if self.report is not None:
-            check_report_folder(self.report, config.getoption("cellspec_report"))
             self.suite.before_saving = partial(clear_report, self.report)
-        self.json_file = _path(config, "json")
-        self.html_file = _path(config, "html")
         self.accepted = self._accepted(config)
         self.done: list[dict[str, Any]] = []
         self.written: list[Path] = []
@@ -400,54 +397,3 @@ def _is_ours(item: pytest.Item) -> bool:
 
 def _not_run(why: str) -> str:
     return f"not claimed: {why}" if why.startswith("the backend lacks") else f"not run: {why}"
-
-
-def _options(config: pytest.Config) -> Options:
-    report = _path(config, "report")
-    slow = bool(config.getoption("cellspec_slow"))
-    return Options(
-        backend=config.getoption("--engine-backend"),
-        folder=config.invocation_params.dir,
-        profiles=config.getoption("cellspec_profile"),
-        only=config.getoption("cellspec_only"),
-        max_examples=_integer(
-            config, "max-examples", SLOW_EXAMPLES if slow else MAX_EXAMPLES, least=1
-        ),
-        seed=_integer(config, "seed", 0, least=0),
-        seeds=_integer(config, "seeds", 1, least=1),
-        slow=slow,
-        xfails=_path(config, "xfails"),
-        first=config.getoption("cellspec_first"),
-        allow_inconclusive=config.getoption("cellspec_allow_inconclusive"),
-        slack_s=_seconds(config, "slack"),
-        replay=_path(config, "replay"),
-        cases=Path(".cellspec/cases") if report is None else report / CASES,
-    )
-
-
-def _seconds(config: pytest.Config, name: str) -> float:
-    """A length of time that was asked for; 0 without one."""
-    given = config.getoption(f"cellspec_{name}")
-    value = 0.0 if given is None else seconds_of(given)
-    if value is None:
-        raise SpecError(f"--{name}: expected more than 0 to 1e9 seconds, got {given!r}")
-    return value
-
-
-def _path(config: pytest.Config, name: str) -> Path | None:
-    """A file or folder that was asked for, meant from where the user is."""
-    given = config.getoption(f"cellspec_{name}")
-    return None if given is None else Path(config.invocation_params.dir, given)
-
-
-def _integer(config: pytest.Config, name: str, default: int, *, least: int) -> int:
-    given = config.getoption(f"cellspec_{name.replace('-', '_')}")
-    if given is None:
-        return default
-    try:
-        value = int(given)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise SpecError(f"--{name}: expected an integer from {least} up, got {given!r}")
-    return value

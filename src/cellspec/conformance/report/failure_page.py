@@ -10,7 +10,7 @@ from typing import Any
 from cellspec.clauses import Clause, clauses
 from cellspec.conformance.report.grid_page import SCRIPTS, grid_section
 from cellspec.conformance.report.markup import Markup, document, join, tag, text
-from cellspec.conformance.report.page_parts import badge, code_block, sentence
+from cellspec.conformance.report.page_parts import GENERATOR, badge, code_block, sentence
 from cellspec.conformance.report.read_results import INDEX, BackendResults, ClauseResult
 from cellspec.conformance.report.workload_table import workload_section
 from cellspec.errors import SpecError
@@ -43,7 +43,8 @@ def failure_page(backend: BackendResults, number: str, result: ClauseResult) -> 
         _workload(failure),
         _again(failure),
     )
-    return document(title, (top, main), scripts=SCRIPTS if grid else ("copy.js",))
+    scripts = SCRIPTS if grid else ("copy.js",)
+    return document(title, (top, main), scripts=scripts, generator=GENERATOR)
 
 
 def _callout(number: str, clause: Clause | None, failure: Mapping[str, Any]) -> Markup:

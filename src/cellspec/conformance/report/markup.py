@@ -95,6 +95,7 @@ def document(
     scripts: Iterable[str] = (),
     prelude: str = "",
     style: str = "",
+    generator: str = "",
 ) -> str:
     """A whole page: one self-contained file, the same bytes for the same arguments.
 
@@ -104,6 +105,7 @@ def document(
         scripts: names of assets to run, in order, after the body is there.
         prelude: the text of a script to run before them.
         style: rules after those of all pages.
+        generator: the part of cellspec that wrote it, for a program that asks; "" says nothing.
     """
     script = prelude + "".join(asset(name) for name in scripts)
     if "</script" in script.lower() or "<!--" in script:
@@ -119,6 +121,7 @@ def document(
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
+        tag("meta", name_="generator", content=generator) if generator else None,
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name_="color-scheme", content="light dark"),

@@ -12,6 +12,7 @@ from cellspec.conformance.judge.verdict import says_pass
 from cellspec.conformance.report.markup import Markup, document, tag
 from cellspec.conformance.report.page_parts import (
     BEYOND,
+    GENERATOR,
     MEANINGS,
     OPEN,
     SYMBOLS,
@@ -49,7 +50,7 @@ def matrix_page(suite: Mapping[str, Any], backends: Sequence[BackendResults]) ->
             _legend(backends),
         ),
     )
-    return document(title, body, scripts=("matrix.js", "copy.js"))
+    return document(title, body, scripts=("matrix.js", "copy.js"), generator=GENERATOR)
 
 
 def _card(backend: BackendResults) -> Markup:

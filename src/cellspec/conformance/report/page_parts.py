@@ -5,7 +5,7 @@ from __future__ import annotations
 from cellspec.clauses import clauses
 from cellspec.conformance.report.markup import Child, Markup, tag
 
-__all__ = ["BEYOND", "MEANINGS", "OPEN", "SYMBOLS", "badge", "code_block", "sentence"]
+__all__ = ["BEYOND", "GENERATOR", "MEANINGS", "OPEN", "SYMBOLS", "badge", "code_block", "sentence"]
 
 SYMBOLS = {
     "pass": "✓",
@@ -29,6 +29,9 @@ MEANINGS = {
 }
 BEYOND = ("not repeated", "shown by a replay", "shown by a script")
 """Further words of the release matrix (`simulations.releases.findings`)."""
+
+GENERATOR = "cellspec conformance"
+"""The generator that each page of a report names: a page without it is somebody else's."""
 
 OPEN = frozenset({"violated", "inconclusive", "xfail", *BEYOND})
 """The words that a reader who looks for trouble wants to see."""

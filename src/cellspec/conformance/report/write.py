@@ -3,7 +3,8 @@
 A folder of reports holds one run: its results, its pages, and the case files of the clauses that it
 broke. The next run replaces all of them, also those that it has no file of the same name for. The
 results go first and come last, so that a folder without them is no report, and a folder with them
-is the report of one run. Other files in the folder are left alone.
+is the report of one run. Other files in the folder are left alone: a file is a report's by its name
+and by what it holds, and a file of somebody else that has a name of ours is refused before the run.
 """
 
 from __future__ import annotations
@@ -16,10 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.conformance.report.html import INDEX, render
+from cellspec.conformance.report.page_parts import GENERATOR
 from cellspec.errors import SpecError
 from cellspec.files import write_files
 
-__all__ = ["CASES", "RESULTS_NAME", "check_report_folder", "clear_report", "write_reports"]
+__all__ = [
+    "CASES",
+    "INDEX",
+    "RESULTS_NAME",
+    "check_page",
+    "check_report_folder",
+    "check_results_file",
+    "clear_report",
+    "write_reports",
+]
 
 RESULTS_NAME = "results.json"
 """The name of the results in a folder of reports."""
@@ -27,31 +38,92 @@ CASES = "cases"
 """The folder of case files in a folder of reports."""
 _OF_A_CLAUSE = re.compile(r"-[A-Z]+-\d+(-\d+)?\.[a-z]+$")
 """The end of the name of a page or a case; a copy that somebody named otherwise is theirs."""
+_HEAD_BYTES = 2_000
+"""The generator of a page stands within so many bytes."""
 Json = dict[str, Any]
 
 
-def check_report_folder(folder: Path, shown: str) -> None:
-    """Refuse a folder whose results are none: a run would replace somebody's file.
+def check_report_folder(folder: Path, where: str) -> None:
+    """Refuse a folder in which a report would replace a file that no run of the suite wrote.
 
     Args:
         folder: a folder of reports, which may be missing.
-        shown: its name in messages.
+        where: the beginning of messages, which names the folder.
 
     Raises:
         SpecError: it holds such a file.
     """
-    try:
-        found = json.loads((folder / RESULTS_NAME).read_bytes())
-    except OSError:
-        # Missing, or what cannot be read: writing will say so.
-        return
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not {"format", "backends"} <= found.keys():
+    for name, is_ours in ((RESULTS_NAME, _is_results), (INDEX, _is_page)):
+        if not is_ours(folder / name):
+            raise SpecError(
+                f"{where}: its {name} was written by no run of the suite, and a report would "
+                "replace it; give another folder"
+            )
+
+
+def check_results_file(path: Path, where: str) -> None:
+    """Refuse to replace a file with results that is there and holds none.
+
+    Args:
+        path: where results are to go.
+        where: the beginning of messages, which names the file.
+
+    Raises:
+        SpecError: it holds something else, such as pinned clauses.
+    """
+    if not _is_results(path):
         raise SpecError(
-            f"--conformance-report: {shown}: its {RESULTS_NAME} was written by no run of the "
-            "suite, and a report would replace it; give another folder"
+            f"{where}: is there already and was written by no run of the suite as its results; "
+            "they would replace it; give another file"
         )
+
+
+def check_page(path: Path, where: str) -> None:
+    """Refuse to replace a file with a page that is there and is no page of a report.
+
+    Args:
+        path: where the page is to go.
+        where: the beginning of messages, which names the file.
+
+    Raises:
+        SpecError: it holds something else.
+    """
+    if not _is_page(path):
+        raise SpecError(
+            f"{where}: is there already and was written by no run of the suite as a page; "
+            "a page would replace it; give another file"
+        )
+
+
+def _is_results(path: Path) -> bool:
+    """Whether results may replace a file: it holds some, is empty, or is no regular file."""
+    text = _text_of(path)
+    if not text:
+        return True
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"format", "backends"} <= found.keys()
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a page may replace a file: it is one, is empty, or is no regular file."""
+    text = _text_of(path)
+    return not text or f'content="{GENERATOR}"'.encode() in text[:_HEAD_BYTES]
+
+
+def _is_case(path: Path) -> bool:
+    """Whether a file is a case file of a failure."""
+    return _text_of(path).lstrip(b"{\n ").startswith(b'"failure"')
+
+
+def _text_of(path: Path) -> bytes:
+    """What a file holds; nothing of what cannot be read, of which writing will say so."""
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except OSError:
+        return b""
 
 
 def clear_report(folder: Path) -> None:
@@ -71,9 +143,9 @@ def _report_files(folder: Path) -> list[str]:
     """The files of a report that a folder holds, by their names from there; the results first."""
     found = [
         path
-        for pattern in ("failure-*.html", f"{CASES}/*.json")
+        for pattern, is_ours in (("failure-*.html", _is_page), (f"{CASES}/*.json", _is_case))
         for path in sorted(folder.glob(pattern))
-        if _OF_A_CLAUSE.search(path.name)
+        if _OF_A_CLAUSE.search(path.name) and is_ours(path)
     ]
     files = (folder / RESULTS_NAME, folder / INDEX, *found)
     return [str(path.relative_to(folder)) for path in files if path.is_file()]

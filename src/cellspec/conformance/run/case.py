@@ -106,9 +106,9 @@ def case_of(text: bytes, path: str) -> Case:
         raise SpecError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from None
     except UnicodeDecodeError as error:
         # json finds out by itself which Unicode it is, and names a byte of that.
-        odd = error.object[error.start]
+        byte = error.object[error.start]
         raise SpecError(
-            f"{path}: byte {error.start}: expected a case file, which is text, got byte 0x{odd:02x}"
+            f"{path}: byte {error.start}: expected the text of a case file, got 0x{byte:02x}"
         ) from None
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{path}: not JSON: {error}") from None
