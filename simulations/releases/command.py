@@ -32,6 +32,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_at_least(1),
         default=plan.max_examples,
         metavar="N",
-        help=f"workloads of each profile ({plan.max_examples}); "
-        f"for releases before the newest {plan.newest} at most {plan.older}",
+        help=f"workloads of each profile and seed ({plan.max_examples}); "
+        f"for releases before the newest {plan.newest} at most {plan.older}, dense ones",
     )
     parser.add_argument(
         "--seed", type=_at_least(0), default=plan.seed, metavar="N", help="the first of the draws"
@@ -183,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_at_least(1),
         default=plan.limit_s,
         metavar="S",
-        help=f"seconds for one seed, entry point and release ({plan.limit_s:g})",
+        help=f"seconds for one entry point of one release ({plan.limit_s:g})",
     )
     parser.add_argument("--twice", action="store_true", help="run it twice and compare")
     parser.add_argument("--again", action="store_true", help="do again what is kept")
@@ -293,19 +294,24 @@ def _environments(workspace: Workspace, asked: Asked) -> list[Release]:
 
 
 def _suites(workspace: Workspace, asked: Asked, usable: Sequence[Release]) -> None:
-    """Run the suite: every seed of every release through every entry point, the newest first."""
+    """Run the suite: every release through every entry point.
 
-    def run_one(release: Release, entry_point: EntryPoint, seed: int) -> None:
+    What takes longest comes first, so that no process goes on alone at the end: the newest
+    releases, through the public interface.
+    """
+
+    def run_one(release: Release, entry_point: EntryPoint) -> None:
         with workspace.at(release):
-            run_suite(workspace, release, entry_point, asked.plan, seed)
+            run_suite(workspace, release, entry_point, asked.plan)
+
+    def takes(one: tuple[Release, EntryPoint]) -> tuple[bool, bool]:
+        return asked.plan.is_dense(workspace.engine, one[0]), not one[1].public
 
     at_once(
         asked.plan.jobs,
         (
-            partial(run_one, release, entry_point, seed)
-            for release in reversed(usable)
-            for seed in asked.plan.seeds_of(workspace.engine, release)
-            for entry_point in asked.entry_points
+            partial(run_one, *one)
+            for one in sorted(product(reversed(usable), asked.entry_points), key=takes)
         ),
     )
 

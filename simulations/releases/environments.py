@@ -3,7 +3,7 @@
 Everything is kept below one folder. You may remove it at any time; the next run makes it again:
 
     ENGINE/VERSION/env/          the environment of a release; ready when `ready.json` is beside it
-    ENGINE/VERSION/ENTRY-POINT/seed-N/
+    ENGINE/VERSION/ENTRY-POINT/seed-N-to-M/
                                  the suite's run: log, `results.json`, `outcome.json`
     ENGINE/VERSION/replays/      the cases of all releases, replayed on this one
     ENGINE/VERSION/scripts/      the scripts as they ran, and their output

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cellspec.conformance.campaign.options import MAX_EXAMPLES
+from cellspec.conformance.campaign.options import MAX_EXAMPLES, SLOW_EXAMPLES
 from simulations.releases.release_list import Engine, Release
 
 __all__ = ["Outcome", "Plan", "digest", "rules_name"]
@@ -18,40 +18,42 @@ class Plan:
     """How the suite is run.
 
     Attributes:
-        max_examples: workloads of each profile for the newest releases.
-        older: workloads of each profile for older releases, at most.
+        max_examples: workloads of each profile and seed for the newest releases.
+        older: workloads of each profile for older releases, at most. They are *dense*: of several
+            drawn ones the suite runs the one that covers most that is new, as it does for an
+            engine that is slow.
         seed: the first seed of their draws.
-        seeds: how many seeds the newest releases get, one after the other; older ones get one.
+        seeds: how many seeds the newest releases get; older ones get one.
         newest: how many releases count as newest.
-        limit_s: seconds after which the run of one seed through one entry point of one release is
-            killed.
+        limit_s: seconds after which the run through one entry point of one release is killed.
         jobs: how many runs, replays or scripts go at once.
         twice: run it a second time, with another hash seed, and compare.
         again: run it although its results are kept.
     """
 
     max_examples: int = MAX_EXAMPLES
-    older: int = 40
+    older: int = SLOW_EXAMPLES
     seed: int = 0
     seeds: int = 3
     newest: int = 2
-    limit_s: float = 1200.0
+    limit_s: float = 3600.0
     jobs: int = 2
     twice: bool = False
     again: bool = False
 
     def seeds_of(self, engine: Engine, release: Release) -> list[int]:
         """The seeds that a release of a list is judged with."""
-        seeds = self.seeds if self._is_new(engine, release) else 1
+        seeds = 1 if self.is_dense(engine, release) else self.seeds
         return list(range(self.seed, self.seed + seeds))
 
     def examples_of(self, engine: Engine, release: Release) -> int:
         """The workloads of each profile and seed that a release of a list is judged with."""
         most = self.max_examples
-        return most if self._is_new(engine, release) else min(most, self.older)
+        return min(most, self.older) if self.is_dense(engine, release) else most
 
-    def _is_new(self, engine: Engine, release: Release) -> bool:
-        return release in engine.releases[-self.newest :]
+    def is_dense(self, engine: Engine, release: Release) -> bool:
+        """Whether a release of a list gets few, dense workloads; the older ones do."""
+        return release not in engine.releases[-self.newest :]
 
 
 @dataclass(slots=True)
@@ -60,14 +62,14 @@ class Outcome:
 
     Attributes:
         status: ``"ran"``, ``"no environment"``, ``"died"``, ``"out of time"`` or ``"not run"``.
-        detail: why it is not ``"ran"``, or not for every seed, in one line.
+        detail: why it is not ``"ran"``, in one line.
         found: the suite's results, one backend's; None unless it ran.
         twice: the comparison with a second run: ``""`` without one, ``"equal"``, or the
             differences.
         suite: digest of the suite that ran.
         rules: the sentences of the clauses that the run was judged by, by number.
         rules_id: short name of those sentences; "" to compute it from `rules`.
-        max_examples: workloads of each profile.
+        max_examples: workloads of each profile and seed.
         seeds: the seeds of their draws.
         seconds: how long it took.
         cpu_seconds: CPU time of its processes.

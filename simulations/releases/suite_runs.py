@@ -1,4 +1,8 @@
-"""Runs the conformance suite in the environment of a release, and keeps the outcome."""
+"""Runs the conformance suite in the environment of a release, and keeps the outcome.
+
+One run of the suite draws from all seeds of a release (``--seeds``). So each root cause is looked
+for once, and not once for each seed: half of the time of a run may go into that search.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,6 @@ from pathlib import Path
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, VIOLATED
 from cellspec.files import write_files
 from simulations.releases.environments import Workspace, key_of
-from simulations.releases.joined_seeds import joined
 from simulations.releases.outcome import Outcome, Plan
 from simulations.releases.processes import Json, cpu_seconds, last_line, read_object
 from simulations.releases.release_list import EntryPoint, Release
@@ -21,31 +24,34 @@ __all__ = ["gather_failures", "keep_missing_environment", "kept_outcome", "run_s
 
 
 def run_suite(
-    workspace: Workspace, release: Release, entry_point: EntryPoint, plan: Plan, seed: int
+    workspace: Workspace, release: Release, entry_point: EntryPoint, plan: Plan
 ) -> Outcome:
-    """Run one seed of the suite through one entry point of one release, unless it is kept."""
-    place = _place(workspace, release, entry_point, seed)
-    examples = plan.examples_of(workspace.engine, release)
+    """Run the suite through one entry point of one release, unless its outcome is kept."""
+    seeds = plan.seeds_of(workspace.engine, release)
+    place = _place(workspace, release, entry_point, seeds)
+    asked = _options(workspace, release, plan)
     key = key_of(
         workspace.environment_key(release),
         workspace.engine.variables,
         entry_point.backend,
         workspace.digest,
-        examples,
-        seed,
+        asked,
     )
     kept = _kept(place)
-    where = f"{release.version} {entry_point.name} seed {seed}"
+    where = f"{release.version} {entry_point.name} {place.name}"
     if not plan.again and kept.ran and kept.key == key and (kept.twice or not plan.twice):
         workspace.notify(f"{where}: kept")
         return kept
     began, spent = time.monotonic(), cpu_seconds()
-    outcome = _run(workspace, release, entry_point, plan, seed, place, hash_seed="0")
+    command = [f"--engine-backend={entry_point.backend}", *asked]
+    outcome = _run(workspace, release, command, plan.limit_s, place, hash_seed="0")
     if plan.twice and outcome.ran:
-        second = _run(workspace, release, entry_point, plan, seed, place / "second", hash_seed="1")
+        again = place / "second"
+        second = _run(workspace, release, command, plan.limit_s, again, hash_seed="1")
         outcome.twice = _difference(outcome, second)
     outcome.key, outcome.suite, outcome.rules = key, workspace.digest, workspace.rules
-    outcome.max_examples, outcome.seeds = examples, [seed]
+    outcome.max_examples = plan.examples_of(workspace.engine, release)
+    outcome.seeds = seeds if outcome.ran else []
     outcome.seconds = round(time.monotonic() - began, 1)
     outcome.cpu_seconds = round(cpu_seconds() - spent, 1)
     _keep(place, outcome)
@@ -60,13 +66,24 @@ def run_suite(
 def kept_outcome(
     workspace: Workspace, release: Release, entry_point: EntryPoint, seeds: Sequence[int]
 ) -> Outcome:
-    """The kept outcomes of these seeds, joined; also those of an earlier suite."""
-    kept = {seed: _kept(_place(workspace, release, entry_point, seed)) for seed in seeds}
-    return joined(kept)
+    """The kept outcome of these seeds, also of an earlier suite."""
+    return _kept(_place(workspace, release, entry_point, seeds))
 
 
-def _place(workspace: Workspace, release: Release, entry_point: EntryPoint, seed: int) -> Path:
-    return workspace.place(release) / entry_point.name / f"seed-{seed}"
+def _place(
+    workspace: Workspace, release: Release, entry_point: EntryPoint, seeds: Sequence[int]
+) -> Path:
+    last = f"-to-{seeds[-1]}" if len(seeds) > 1 else ""
+    return workspace.place(release) / entry_point.name / f"seed-{seeds[0]}{last}"
+
+
+def _options(workspace: Workspace, release: Release, plan: Plan) -> list[str]:
+    """The options of the suite for a release."""
+    engine = workspace.engine
+    asked = [f"--max-examples={plan.examples_of(engine, release)}", f"--seed={plan.seed}"]
+    if plan.is_dense(engine, release):
+        return [*asked, "--slow"]
+    return [*asked, f"--seeds={plan.seeds}"]
 
 
 def _kept(place: Path) -> Outcome:
@@ -83,10 +100,9 @@ def keep_missing_environment(
     seeds: Sequence[int],
     why: str,
 ) -> None:
-    """Keep the outcome of runs whose environment could not be made, like any other."""
+    """Keep the outcome of a run whose environment could not be made, like any other."""
     outcome = Outcome("no environment", why, suite=workspace.digest)
-    for seed in seeds:
-        _keep(_place(workspace, release, entry_point, seed), outcome)
+    _keep(_place(workspace, release, entry_point, seeds), outcome)
 
 
 def _keep(place: Path, outcome: Outcome) -> None:
@@ -97,9 +113,8 @@ def _keep(place: Path, outcome: Outcome) -> None:
 def _run(
     workspace: Workspace,
     release: Release,
-    entry_point: EntryPoint,
-    plan: Plan,
-    seed: int,
+    asked: Sequence[str],
+    limit_s: float,
     place: Path,
     *,
     hash_seed: str,
@@ -112,16 +127,14 @@ def _run(
         str(workspace.python(release)),
         *("-m", "pytest", "-q", "-c", "pytest.ini", "-p", "no:cacheprovider"),
         *("--tb=no", "--pyargs", "cellspec.conformance"),
-        f"--engine-backend={entry_point.backend}",
-        f"--max-examples={plan.examples_of(workspace.engine, release)}",
-        f"--seed={seed}",
+        *asked,
         "--conformance-report=report",
         "--conformance-json=results.json",
     ]
     log = place / "log.txt"
-    code = workspace.run(command, place, log, plan.limit_s, {"PYTHONHASHSEED": hash_seed})
+    code = workspace.run(command, place, log, limit_s, {"PYTHONHASHSEED": hash_seed})
     if code is None:
-        return Outcome("out of time", f"it was ended after {plan.limit_s:g} s")
+        return Outcome("out of time", f"it was ended after {limit_s:g} s")
     found = read_object(place / "results.json")
     if code not in (FINE, VIOLATED, BAD_INPUT, INCONCLUSIVE) or not found.get("backends"):
         why = last_line(log) or "it said nothing"
@@ -133,7 +146,7 @@ def _run(
 
 
 def gather_failures(backend: Json, cases: Sequence[Json]) -> None:
-    """Put all failures of a clause with it, each with the clauses that were waived.
+    """Put all failures of a clause with it, each with its seed and the clauses that were waived.
 
     The first failure of a clause stands with the clause, later ones with their root cause. What was
     waived is in the root cause, and, in results without root causes, in the case file. A clause
@@ -141,6 +154,7 @@ def gather_failures(backend: Json, cases: Sequence[Json]) -> None:
     clause and by the clause of the root, in how many workloads.
     """
     waived = {case["clause"]: case["waived"] for case in cases if "waived" in case}
+    seeds: dict[str, int] = {}
     more: dict[str, list[Json]] = {}
     consequences: dict[str, dict[str, int]] = {}
     for root in backend.get("causes", ()):
@@ -148,13 +162,15 @@ def gather_failures(backend: Json, cases: Sequence[Json]) -> None:
             of_root = consequences.setdefault(number, {})
             of_root[root["clause"]] = of_root.get(root["clause"], 0) + each["workloads"]
         if "failure" in root:
-            failure = {**root["failure"], "waived": root["waived"]}
+            failure = {**root["failure"], "waived": root["waived"], "seed": root["seed"]}
             more.setdefault(root["clause"], []).append(failure)
         else:
-            waived[root["clause"]] = root["waived"]
+            waived[root["clause"]], seeds[root["clause"]] = root["waived"], root["seed"]
     for number, entry in backend["clauses"].items():
         if entry["failure"] is not None:
             entry["failure"]["waived"] = waived.get(number, [])
+            if number in seeds:
+                entry["failure"]["seed"] = seeds[number]
             entry["failures"] = [entry["failure"], *more.get(number, ())]
     if consequences:
         backend["consequences"] = consequences

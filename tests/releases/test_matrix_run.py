@@ -88,16 +88,16 @@ def test_a_matrix_runs_unattended_and_publishes_its_findings(
 @pytest.mark.long
 def test_a_run_may_be_done_twice_and_its_verdicts_compared(workspace: Workspace) -> None:
     release, entry_point = workspace.engine.releases[0], workspace.engine.entry_points[0]
-    assert run_suite(workspace, release, entry_point, Plan(max_examples=1), 0).twice == ""
-    outcome = run_suite(workspace, release, entry_point, Plan(max_examples=1, twice=True), 0)
+    assert run_suite(workspace, release, entry_point, Plan(max_examples=1)).twice == ""
+    outcome = run_suite(workspace, release, entry_point, Plan(max_examples=1, twice=True))
     assert outcome.twice == "equal"
-    assert run_suite(workspace, release, entry_point, Plan(max_examples=1), 0) == outcome  # kept
+    assert run_suite(workspace, release, entry_point, Plan(max_examples=1)) == outcome  # kept
 
 
 def test_a_run_that_takes_too_long_is_ended_and_said_so(workspace: Workspace) -> None:
     (workspace.folder.parent / "toy_engine.py").write_text("import time\ntime.sleep(600)\n")
     release, entry_point = workspace.engine.releases[0], workspace.engine.entry_points[0]
-    outcome = run_suite(workspace, release, entry_point, Plan(max_examples=1, limit_s=1), 0)
+    outcome = run_suite(workspace, release, entry_point, Plan(max_examples=1, limit_s=1))
     assert (outcome.status, outcome.detail) == ("out of time", "it was ended after 1 s")
     assert kept_outcome(workspace, release, entry_point, [0]).status == "out of time"
 
