@@ -45,9 +45,11 @@ def _new_backend(args: argparse.Namespace) -> int:
     check_folder(folder)
     for name in texts:
         if os.path.lexists(folder / name):
+            # Its name is the same for every engine.
+            other = "--out DIR" if name == "conformance.ini" else "another NAME or --out DIR"
             raise SpecError(
                 f"{folder / name}: is there already, and nothing is overwritten; move it away, or "
-                "give another NAME or --out DIR"
+                f"give {other}"
             )
     write_files(folder, texts)
     for name in texts:

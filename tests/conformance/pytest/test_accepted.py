@@ -189,6 +189,14 @@ def test_clauses_that_are_new_or_changed_are_told_apart_and_fail_no_run(
             "  to judge by them from now on, remove pins.json: the next run pins this clause set",
         ]
     )
+    strict = judge(
+        suite, "Forgetful", *FEW, "--conformance-clauses=pins.json", "--conformance-strict"
+    )
+    assert strict.ret == VIOLATED
+    strict.stdout.fnmatch_lines(
+        ["clauses that are not as pinned in pins.json (*), and fail this run as others do (*):"]
+    )
+    assert "fail no run" not in text_of(strict)
 
 
 def test_what_pinned_clauses_accept_is_what_is_new_or_changed_since(

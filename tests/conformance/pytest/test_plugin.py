@@ -457,6 +457,16 @@ def test_each_cause_is_told_once_the_first_in_full_and_the_others_in_a_line(
     assert suite.runpytest(*replay[1:]).parseoutcomes()["failed"] == 1
 
 
+def test_failures_stand_in_the_order_of_the_roots(suite: pytest.Pytester) -> None:
+    # With this seed the clause whose test comes later is found to be broken before the other.
+    result = judge(suite, "Both", "--max-examples=12", "--profile=core", "--seed=2", "-rf")
+    text = text_of(result)
+    first, second = "TABLE-02 is broken by both", "root 2: BARR-06: barrier 0 of "
+    assert text.index("test_clause[TABLE-02] _") < text.index(first)
+    assert text.index(first) < text.index("test_clause[BARR-06] _") < text.index(second)
+    result.stdout.fnmatch_lines(["FAILED *TABLE-02]*", "FAILED *BARR-06]*", "  1. TABLE-02: *"])
+
+
 def test_an_interrupted_run_ends_with_its_own_exit_code_and_says_what_it_found(
     suite: pytest.Pytester,
 ) -> None:
@@ -601,7 +611,8 @@ def test_a_few_clauses_are_judged_alone_whatever_else_is_broken(
     assert backend["command"].endswith(" --conformance-only=TABLE-02 --max-examples=12")
     result = judge(suite, "Forgetful", few, "--conformance-only=TABLE-03")
     assert result.ret == FINE
-    result.stdout.fnmatch_lines(["  broken too, and not asked for: BARR-06 (barrier 0 of *"])
+    none = "root causes: 1, of clauses that were not asked for, which fail no run (clauses: 1 *"
+    result.stdout.fnmatch_lines(["  broken too, and not asked for: BARR-06 (barrier 0 of *", none])
 
 
 def test_of_the_clauses_about_cost_those_asked_for_are_measured_alone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -127,6 +128,8 @@ def test_the_command_writes_files_that_pytest_runs_and_overwrites_none(
     names = ["mine_backend.py", "test_mine_backend.py", "conformance.ini"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     assert capsys.readouterr().out.splitlines()[:3] == [f"written: {name}" for name in names]
+    assert main(["new-backend", "other"]) == BAD_INPUT
+    assert "nothing is overwritten; move it away, or give --out DIR\n" in capsys.readouterr().err
     (tmp_path / "mine_backend.py").unlink()
     (tmp_path / "conformance.ini").write_text("mine")
     assert main(["new-backend", "mine"]) == BAD_INPUT
@@ -146,3 +149,18 @@ def test_the_command_writes_files_that_pytest_runs_and_overwrites_none(
     assert "smoke: your adapter is wrong: the engine died of NotImplementedError: TODO 1" in (
         done.stdout
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_test_says_what_to_fill_in_as_the_suite_does(
+    kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in starter_files("mine", kind).items():
+        (folder / name).write_text(text)
+    for name in ("mine_backend", "test_mine_backend"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    module = importlib.import_module("test_mine_backend")
+    with pytest.raises(pytest.fail.Exception, match="TODO 1, ") as failed:
+        module.test_two_columns_and_a_barrier_between_them()
+    assert not failed.value.pytrace
+    assert "RunResult(" not in str(failed.value)

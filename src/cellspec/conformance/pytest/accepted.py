@@ -116,7 +116,7 @@ class Accepted:
             if self.pins is not None:
                 verdicts = {name: entry["verdict"] for name, entry in backend["clauses"].items()}
                 ran = [one for one in self.suite.profiles if one.name in self.suite.campaigns]
-                backend["pins"] = self.pins.compared(verdicts, ran)
+                backend["pins"] = self.pins.compared(verdicts, ran) | {"strict": self.strict}
 
     def write_pins(self) -> list[Path]:
         """Write the file that pins the clauses of this run, if there was none; the files written.

@@ -18,6 +18,7 @@ import bdb
 import contextlib
 import importlib
 import json
+import math
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,7 @@ from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRU
 __all__ = ["Session"]
 
 _HANDED_OVER = "cellspec_results"
+_ROOT = "root"
 _TESTS = Path(__file__).with_name("test_conformance.py")
 _WORST_FIRST = (VIOLATED, INTERNAL, BAD_INPUT, INCONCLUSIVE, FINE)
 
@@ -74,6 +76,7 @@ class Session:
         self.code = FINE
         self._ended_by: type[BaseException] | None = None
         self._failed = False
+        self._failing = 0
         self._others_failed = False
 
     @pytest.fixture
@@ -171,6 +174,10 @@ class Session:
         numbers = [n for n, root in enumerate(roots, 1) if root.failure.clause == clause]
         if clause in self.suite.consequences:
             numbers = [self.suite.consequences[clause]]
+        self._fail_by_roots(numbers)
+
+    def _fail_by_roots(self, numbers: list[int]) -> NoReturn:
+        self._failing = numbers[0]
         pytest.fail("\n\n\n".join(map(self._text, numbers)), pytrace=False)
 
     def _text(self, number: int) -> str:
@@ -202,7 +209,7 @@ class Session:
         ]
         if broken:
             self._note(VIOLATED)
-            pytest.fail("\n\n\n".join(map(self._text, broken)), pytrace=False)
+            self._fail_by_roots(broken)
 
     def replay(self) -> None:
         """Run the case that was asked for, and fail if it breaks anything."""
@@ -283,7 +290,7 @@ class Session:
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Leave a failure its first line in the short summary.
+        """Leave a failure its first line in the short summary, and say which root it tells.
 
         On a CI service pytest cuts no message there, and each finding would be printed twice.
         """
@@ -291,6 +298,9 @@ class Session:
         crash = getattr(report.longrepr, "reprcrash", None)
         if crash is not None and _is_ours(item):
             crash.message = crash.message.partition("\n")[0]
+        if report.failed and self._failing:
+            report.user_properties.append((_ROOT, self._failing))
+            self._failing = 0
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -357,7 +367,11 @@ class Session:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
-        """Print the summary of the run last, behind the list of skipped tests that -ra asks for."""
+        """Print the summary of the run last, behind the list of skipped tests that -ra asks for.
+
+        The failures stand in the order of the roots, so the first root comes first, and in full.
+        """
+        terminalreporter.stats.get("failed", []).sort(key=_root_of)
         yield
         if not self.done and not self.refused:
             return
@@ -389,6 +403,11 @@ def _captured(config: pytest.Config) -> Iterator[None]:
         with contextlib.suppress(AssertionError):
             capture.suspend_global_capture()
             capture.read_global_capture()
+
+
+def _root_of(report: pytest.TestReport) -> float:
+    """The number of the root by which a test failed; other failures come behind them all."""
+    return next((float(str(n)) for name, n in report.user_properties if name == _ROOT), math.inf)
 
 
 def _is_ours(item: pytest.Item) -> bool:

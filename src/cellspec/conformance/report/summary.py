@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from cellspec.conformance.campaign.options import MAX_EXAMPLES
@@ -84,17 +84,21 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
             + (f", questions to the graph × {asked:.2f}" if asked else "")
         )
         yield from _counted(cost.get("counted", {}))
-    yield from _causes(backend.get("causes", ()), verdicts)
+    yield from _causes(backend.get("causes", ()), verdicts, backend.get("not_asked", {}))
 
 
-def _causes(causes: Sequence[Mapping[str, Any]], verdicts: str) -> Iterator[str]:
+def _causes(
+    causes: Sequence[Mapping[str, Any]], verdicts: str, not_asked: Collection[str]
+) -> Iterator[str]:
     """The roots, one line each, with what broke as a consequence.
 
     They come last, where a reader of a terminal looks first, with the verdicts once more.
     """
     if not causes:
         return
-    yield f"root causes: {len(causes)} ({verdicts})"
+    others = all(cause["clause"] in not_asked for cause in causes)
+    which = ", of clauses that were not asked for, which fail no run" if others else ""
+    yield f"root causes: {len(causes)}{which} ({verdicts})"
     for number, cause in enumerate(causes, 1):
         words = root_words(
             cause["detail"], cause["size"], cause["workloads"], cause.get("seeds", ())
@@ -145,14 +149,15 @@ def _inconclusive(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _pins(pins: Mapping[str, Any], clauses: Mapping[str, Any]) -> Iterator[str]:
-    """The clauses that are other than the user has pinned them; they fail no run."""
+    """The clauses that are other than the user has pinned them; a strict run fails by them too."""
     file = pins["file"]
     if not any(pins[key] for key in ("new", "changed", "removed", "goals")):
         yield f"clauses: as pinned in {file}"
         return
-    yield (
-        f"clauses that are not as pinned in {file} (clause set {pins['version']}), and fail no run:"
-    )
+    counts = "fail no run"
+    if pins.get("strict"):
+        counts = "fail this run as others do (--conformance-strict)"
+    yield f"clauses that are not as pinned in {file} (clause set {pins['version']}), and {counts}:"
     for number, verdict in pins["new"].items():
         reason = "" if says_pass(verdict) else f" ({clauses[number]['reason']})"
         yield f"  new: {number}: {verdict}{reason}"
