@@ -22,7 +22,7 @@ from simulations.releases.markdown_causes import broken_now, mended_since
 from simulations.releases.markdown_defects import broken
 from simulations.releases.markdown_matrix import matrix
 from simulations.releases.markdown_text import cell, wrapped
-from simulations.releases.outcome import Outcome, rules_name
+from simulations.releases.outcome import Outcome, Plan, rules_name
 
 __all__ = ["markdown"]
 
@@ -60,6 +60,44 @@ def _intro(found: Findings, told: Explanation) -> Iterator[str]:
         "([how](README.md))."
     )
     yield ""
+    yield from wrapped(_rests_on(found))
+    yield ""
+
+
+def _rests_on(found: Findings) -> str:
+    """The number of seeds and workloads behind the verdicts, and whether a usual run has more."""
+    groups: dict[tuple[int, int], list[str]] = {}
+    for release in found.engine.releases:
+        ran = [
+            outcome
+            for entry_point in found.engine.entry_points
+            if (outcome := found.outcomes[release.version, entry_point.name]).ran
+        ]
+        if ran:
+            least = min((len(outcome.seeds), outcome.max_examples) for outcome in ran)
+            groups.setdefault(least, []).append(release.version)
+    if not groups:
+        return "No release was judged."
+    parts = [
+        f"those of {', '.join(versions)} on {_amount(*amount)}"
+        for amount, versions in groups.items()
+    ]
+    words = "; ".join(parts)
+    if len(groups) == 1:
+        words = f"those of each release on {_amount(*next(iter(groups)))}"
+    usual, (seeds, examples) = Plan(), list(groups)[-1]
+    more = ""
+    if seeds < usual.seeds or examples < usual.max_examples:
+        more = (
+            f" That is less than `make engines` takes for the newest {usual.newest}, "
+            f"{_amount(usual.seeds, usual.max_examples)}: what this page does not name may be "
+            "broken all the same."
+        )
+    return f"The verdicts rest on what was measured: {words}, through each entry point.{more}"
+
+
+def _amount(seeds: int, examples: int) -> str:
+    return f"{counted(seeds, 'seed')} of {counted(examples, 'workload')} a profile"
 
 
 def _runs(found: Findings) -> Iterator[str]:

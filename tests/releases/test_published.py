@@ -12,6 +12,7 @@ import pytest
 
 from cellspec.conformance.run.case import read_case
 from cellspec.errors import SpecError
+from cellspec.text import counted
 from cellspec.trace import event_from_json, graph_of, header_from_json
 from simulations.releases import command
 from simulations.releases.causes import Causes, read_causes
@@ -217,6 +218,18 @@ def test_the_published_pages_are_written_again_from_the_published_file(
         assert one["trace"], one["id"]
         assert f'id="failure={one["id"]}"' in page
         assert f"(datadesigner.html#failure={one['id']})" in text
+
+
+def test_the_published_page_says_in_front_how_many_seeds_and_workloads_it_rests_on(
+    of_programs: dict[str, Any],
+) -> None:
+    text = (PUBLISHED / "datadesigner.md").read_text("utf-8")
+    front = " ".join(text[: text.index("\n## ")].split())
+    assert "The verdicts rest on what was measured: " in front
+    for release in of_programs["releases"]:
+        ran = [one for one in release["entry_points"].values() if one["status"] == "ran"]
+        seeds, examples = min((len(one["seeds"]), one["max_examples"]) for one in ran)
+        assert f"{counted(seeds, 'seed')} of {counted(examples, 'workload')} a profile" in front
 
 
 def test_every_published_trace_is_a_trace_file(of_programs: dict[str, Any]) -> None:
