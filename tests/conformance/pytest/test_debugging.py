@@ -15,7 +15,7 @@ import pytest
 from cellspec import ColumnDescriptor
 from cellspec.conformance import Probe, Table, Workload, run_workload
 from cellspec.conformance.run.case import Case
-from cellspec.exit_codes import FINE
+from cellspec.exit_codes import BAD_INPUT, FINE
 from tests.conformance.pytest.test_plugin import SUITE
 
 ENGINE = """
@@ -88,13 +88,23 @@ def test_quitting_the_debugger_ends_the_run_as_pytest_ends_it_and_judges_nothing
     assert done.returncode == pytest.ExitCode.INTERRUPTED
 
 
-def debugged(name: str, commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def test_a_breakpoint_without_a_terminal_is_said_in_a_line(tmp_path: Path) -> None:
+    done = debugged("Virtual", "", tmp_path, "-n1")
+    assert done.returncode == BAD_INPUT
+    assert "\na breakpoint needs a terminal, and -n has none; leave -n out\n" in done.stdout
+    assert "SCHED-12" not in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def debugged(
+    name: str, commands: str, folder: Path, *more: str
+) -> subprocess.CompletedProcess[str]:
     """A replay of an engine of `ENGINE`, with commands for the debugger that it opens."""
     (folder / "engine.py").write_text(ENGINE)
     (folder / "case.json").write_text(Case(Workload((ColumnDescriptor("a"),), rows=2)).to_json())
     options = (f"--engine-backend=engine:{name}", "--replay=case.json", "-p", "no:cacheprovider")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *SUITE, *options],
+        [sys.executable, "-m", "pytest", *SUITE, *options, *more],
         cwd=folder,
         input=commands,
         capture_output=True,

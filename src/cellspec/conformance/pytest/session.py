@@ -42,7 +42,7 @@ from cellspec.conformance.report.write import (
     write_reports,
 )
 from cellspec.conformance.run.case import describe
-from cellspec.conformance.run.users_exit import forget_debuggers, note_debugger
+from cellspec.conformance.run.users_exit import forget_debuggers, note_debugger, was_quit
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED
 
@@ -271,12 +271,21 @@ class Session:
             self.done += [found["results"]] if found["results"] else []
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_pyfunc_call(self) -> Generator[None, object, object]:
-        """End the run as ``q`` at a breakpoint of pytest does, however a debugger was quit."""
-        try:
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        """End the run as ``q`` at a breakpoint of pytest does, however a debugger was quit.
+
+        In a worker of pytest-xdist nobody quit it: it has no terminal, and reads its end at once.
+        """
+        if not _is_ours(pyfuncitem):
             return (yield)
-        except bdb.BdbQuit:
+        if was_quit():
+            pytest.skip("not run: a breakpoint was met")
+        with contextlib.suppress(bdb.BdbQuit):
+            return (yield)
+        if not hasattr(self.config, "workerinput"):
             pytest.exit("Quitting debugger")
+        self._note(BAD_INPUT)
+        pytest.fail("a breakpoint needs a terminal, and -n has none; leave -n out", pytrace=False)
 
     def pytest_enter_pdb(self, pdb: Any) -> None:
         note_debugger(pdb)
