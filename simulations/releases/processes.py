@@ -64,6 +64,8 @@ def run_process(
     environment = {**os.environ, **variables}
     # Options for the tests of this checkout do not hold for the suite that runs here.
     environment.pop("PYTEST_ADDOPTS", None)
+    # A release's modules take seconds to compile, and hundreds of processes import them.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with open_log(log) as output:
         child = subprocess.Popen(
             list(command),

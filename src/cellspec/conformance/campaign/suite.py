@@ -227,7 +227,7 @@ class Suite:
                 self.backend,
                 [name for name in self.capabilities if name not in broken],
                 waive=self.broken_clauses(),
-                with_cpu=True,
+                with_cpu=not self.options.slow,
                 shapes=tuple(shape for shape in SHAPES if shape.clause in self.homes),
             )
         else:

@@ -162,7 +162,8 @@ class CreateRun:
                 values = self.handoff.wait_for(probe.barrier(item.name, scope, rows, inputs))
             except GeneratorError as error:
                 raise self._failure(item.name, scope, rows, error) from error
-            self._report_skips(item.name, left_out)
+            # A row that was dropped during the call is over already.
+            self._report_skips(item.name, [row for row in left_out if row not in self._dropped])
             for name in item.all_produced_columns:
                 df[name] = values
             return df

@@ -102,10 +102,13 @@ class SchedulerRun:
                 self._blamed.setdefault(row, column)
 
     def barrier_over(self, column: str, scope: int, *, well: bool) -> None:
-        """A barrier has ended: the rows that it left out are skipped, if it ended well."""
+        """A barrier has ended: the rows that it left out are skipped, if it ended well.
+
+        A row that was dropped during the call is over already.
+        """
         rows = self._held.pop((column, scope), [])
         if well:
-            self._report_skips(column, rows)
+            self._report_skips(column, [row for row in rows if row not in self._dropped])
 
     def group_here(self) -> int:
         """The row group of the task that is running."""
