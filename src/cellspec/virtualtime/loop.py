@@ -409,6 +409,10 @@ def run(
         try:
             with noticed():
                 return loop.run_until_complete(task)  # type: ignore[no-any-return]
+        except KeyboardInterrupt:
+            # It goes on to the caller; asyncio would print it once more, of the task that it met.
+            loop.set_exception_handler(lambda *_: None)
+            raise
         finally:
             if task.done() and loop.aborted is None:
                 _finish(loop)

@@ -484,6 +484,39 @@ def test_an_interrupted_run_ends_with_its_own_exit_code_and_says_what_it_found(
     assert "AssertionError" not in text_of(result) + result.stderr.str()
 
 
+def test_an_interrupt_in_the_middle_of_a_campaign_leaves_what_was_found_before(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        stopped="""
+        import engine
+
+        class Backend(engine.Swapping):
+            runs = 0
+
+            async def run(self, probe):
+                Backend.runs += 1
+                if Backend.runs == 60:
+                    raise KeyboardInterrupt
+                await super().run(probe)
+        """
+    )
+    options = ("--engine-backend=stopped:Backend", "--profile=core", FEW)
+    result = suite.runpytest_subprocess(*SUITE, *options)
+    assert result.ret == INTERRUPTED
+    result.stdout.fnmatch_lines(
+        [
+            "core *the run was interrupted",
+            "  inconclusive (the run was interrupted): SCHED-01, *",
+            "root causes: 1*",
+            "*!! KeyboardInterrupt !!*",
+        ]
+    )
+    assert "Traceback" not in text_of(result) + result.stderr.str()
+    (case,) = Path(".cellspec/cases").iterdir()
+    result.stdout.fnmatch_lines([f"*--replay .cellspec/cases/{case.name}"])
+
+
 def test_a_run_that_pytest_ends_at_a_failure_ends_with_the_code_of_that_failure(
     suite: pytest.Pytester,
 ) -> None:

@@ -34,6 +34,7 @@ from cellspec.conformance.judge.coverage import Coverage, run_coverage
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Fit
+from cellspec.conformance.run.users_exit import pass_on
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 
@@ -100,6 +101,7 @@ def run_campaign(
         try:
             result = run(work, waived)
         except Exception as error:
+            pass_on(error)
             error.add_note(
                 f"workload {place.example} of profile {profile}, seed {place.seed}: {work!r}"
             )

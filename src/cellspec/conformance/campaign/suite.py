@@ -191,6 +191,8 @@ class Suite:
         core = self.campaigns.get("core")
         if profile.name != "core" and core is not None and core.evidence.stopped_at:
             return f"profile core broke {core.evidence.stopped_at}, and all others rest on it"
+        if self.interrupted and profile.name not in self.campaigns:
+            return "the run was interrupted"
         return ""
 
     def campaign(self, profile: Profile) -> Campaign | None:
@@ -205,8 +207,10 @@ class Suite:
                 except Exception as error:
                     pass_on(error)
                     self.errors[each.name] = error
-                for root in self.roots:
-                    self._save(root.failure)
+                finally:
+                    # What was found before Ctrl-C can be replayed too.
+                    for root in self.roots:
+                        self._save(root.failure)
             if each is profile:
                 break
         return self.campaigns.get(profile.name)
