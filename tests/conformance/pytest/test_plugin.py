@@ -517,6 +517,34 @@ def test_an_interrupt_in_the_middle_of_a_campaign_leaves_what_was_found_before(
     result.stdout.fnmatch_lines([f"*--replay .cellspec/cases/{case.name}"])
 
 
+def test_a_limit_of_time_that_ends_a_test_is_no_death_of_the_engine(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        late="""
+        import pytest
+        import engine
+
+        class Backend(engine.Backend):
+            runs = 0
+
+            async def run(self, probe):
+                Backend.runs += 1
+                if Backend.runs >= 30:
+                    pytest.fail("Timeout (>60.0s)")
+                await super().run(probe)
+        """
+    )
+    options = ("--engine-backend=late:Backend", "--profile=core", FEW)
+    result = suite.runpytest_subprocess(*SUITE, *options)
+    assert result.ret == BAD_INPUT
+    counts = result.parseoutcomes()
+    assert (counts["failed"], counts["passed"]) == (1, 1)
+    result.stdout.fnmatch_lines(["FAILED *::test_campaign?core? - Failed: Timeout *"])
+    result.stdout.fnmatch_lines(["core *the run was interrupted"])
+    assert "violated" not in text_of(result)
+
+
 def test_a_run_that_pytest_ends_at_a_failure_ends_with_the_code_of_that_failure(
     suite: pytest.Pytester,
 ) -> None:

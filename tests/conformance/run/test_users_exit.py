@@ -18,7 +18,7 @@ from cellspec.conformance.run.backend import fit_of
 from cellspec.conformance.run.loading import load_backend
 from cellspec.errors import SpecError
 
-ENDS = (pytest.exit.Exception, bdb.BdbQuit, KeyboardInterrupt)
+ENDS = (pytest.exit.Exception, bdb.BdbQuit, KeyboardInterrupt, pytest.fail.Exception)
 WORK = Workload((ColumnDescriptor("a"),), rows=1)
 
 
@@ -103,6 +103,7 @@ def test_the_end_of_a_user_is_no_mistake_of_a_module_or_of_the_suite(
     assert suite.errors == {}
     lines = f"import bdb, pytest\nraise {end.__module__}.{end.__qualname__}('the user')\n"
     lines = lines.replace("_pytest.outcomes.Exit", "pytest.exit.Exception")
+    lines = lines.replace("builtins.Failed", "pytest.fail.Exception")
     (tmp_path / f"quits_{end.__name__}.py").write_text(lines.replace("builtins.", ""))
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(end):

@@ -42,7 +42,7 @@ from cellspec.conformance.report.write import (
     write_reports,
 )
 from cellspec.conformance.run.case import describe
-from cellspec.conformance.run.users_exit import forget_debuggers, note_debugger, was_quit
+from cellspec.conformance.run.users_exit import forget_debuggers, note_debugger
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED
 
@@ -77,6 +77,7 @@ class Session:
         self._ended_by: type[BaseException] | None = None
         self._failed = False
         self._failing = 0
+        self._cut_short = ""
         self._others_failed = False
 
     @pytest.fixture
@@ -275,13 +276,24 @@ class Session:
         """End the run as ``q`` at a breakpoint of pytest does, however a debugger was quit.
 
         In a worker of pytest-xdist nobody quit it: it has no terminal, and reads its end at once.
+        Where a run was cut short, each test that follows would begin it anew; none does.
         """
         if not _is_ours(pyfuncitem):
             return (yield)
-        if was_quit():
-            pytest.skip("not run: a breakpoint was met")
-        with contextlib.suppress(bdb.BdbQuit):
+        if self._cut_short:
+            pytest.skip(f"not run: {self._cut_short}")
+        try:
             return (yield)
+        except pytest.fail.Exception as error:
+            if self.code == FINE:
+                # Not from here, where each failure is noted before: a limit of time, perhaps.
+                self._cut_short = str(error).partition("\n")[0]
+                self.suite.interrupted = True
+                self._note(BAD_INPUT)
+            raise
+        except bdb.BdbQuit:
+            self._cut_short = "a breakpoint was met"
+            self.suite.interrupted = True
         if not hasattr(self.config, "workerinput"):
             pytest.exit("Quitting debugger")
         self._note(BAD_INPUT)

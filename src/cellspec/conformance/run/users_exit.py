@@ -1,9 +1,10 @@
-"""The user's own end of a run, by Ctrl-C or in a debugger. It says nothing of the engine.
+"""The user's own end of a run, by Ctrl-C, debugger or time limit. It says nothing of the engine.
 
-Each comes as an exception out of the engine's code, where the user was: `KeyboardInterrupt` of
-Ctrl-C, ``pytest.exit.Exception`` of ``q`` at a breakpoint under pytest, `bdb.BdbQuit` elsewhere.
-The last two are an `Exception`, so code that takes any exception for the engine's or the adapter's
-must ask `pass_on` first. This module is the one place that knows these exceptions.
+Each comes as an exception out of the engine's code, where the run was: `KeyboardInterrupt` of
+Ctrl-C, ``pytest.exit.Exception`` of ``q`` at a breakpoint under pytest, `bdb.BdbQuit` elsewhere,
+and ``pytest.fail.Exception`` of a plugin that limits how long a test may take. Code that takes an
+exception for the engine's or the adapter's must ask `pass_on` first. This module is the one place
+that knows these exceptions.
 
 An engine may swallow the exception in a handler of its own, or leave it in a task or a thread that
 nobody asks for it. So the debugger itself is asked too; the pytest plugin notes each that opens.
@@ -65,7 +66,8 @@ def pass_on(error: BaseException | None) -> None:
         error: an exception that came out of code of the engine or of its adapter; None is none.
 
     Raises:
-        KeyboardInterrupt, bdb.BdbQuit, pytest.exit.Exception: the user ended the run.
+        KeyboardInterrupt, bdb.BdbQuit, pytest.exit.Exception, pytest.fail.Exception: the user ended
+            the run.
     """
     own = _users_own()
     for each in _chain(error):
@@ -79,7 +81,7 @@ def _users_own() -> tuple[type[BaseException], ...]:
     if (debugger := sys.modules.get("bdb")) is not None:
         own.append(debugger.BdbQuit)
     if (runner := sys.modules.get("pytest")) is not None:
-        own.append(runner.exit.Exception)
+        own += [runner.exit.Exception, runner.fail.Exception]
     return tuple(own)
 
 
