@@ -285,7 +285,8 @@ class Session:
         try:
             return (yield)
         except pytest.fail.Exception as error:
-            if self.code == FINE:
+            expected = isinstance(error, pytest.xfail.Exception)
+            if self.code == FINE and not expected:
                 # Not from here, where each failure is noted before: a limit of time, perhaps.
                 self._cut_short = str(error).partition("\n")[0]
                 self.suite.interrupted = True
