@@ -84,6 +84,28 @@ def test_a_bug_that_always_hides_behind_another_is_found_with_that_one_waived() 
     assert causes.roots[1].failure.waived == ()
 
 
+def test_a_bug_that_once_hid_behind_another_is_sorted_again_when_it_shows_alone() -> None:
+    """Without a search for smaller workloads nothing parts the two in the first workload."""
+    engine = Engine(limited_or_crashed)
+    causes = Causes(engine, shrink_runs=0)
+    both = CRASHED.replace(limits=Limits(workers=1))
+    causes.sort(engine(both, ()), Place("core", 1, 7))
+    assert [dict(root.consequences) for root in causes.roots] == [{"CKPT-12": 1}]
+    for number in (2, 3):
+        causes.sort(engine(CRASHED, ()), Place("core", number, 7))
+    assert clauses_of(causes) == ["SCHED-11", "CKPT-12"]
+    assert [(root.found, dict(root.consequences)) for root in causes.roots] == [(1, {}), (2, {})]
+
+
+def test_two_bugs_with_the_same_consequence_are_two_roots() -> None:
+    def breaks(work: Workload) -> list[str]:
+        first = limited_or_crashed(work)
+        return [*first, "TABLE-04"] if first else []
+
+    causes = sorted_by(breaks, LIMITED, CRASHED)
+    assert clauses_of(causes) == ["SCHED-11", "CKPT-12"]
+
+
 def test_what_breaks_behind_the_root_in_its_smallest_workload_is_a_consequence() -> None:
     def breaks(work: Workload) -> list[str]:
         return ["SCHED-11", "TABLE-01"] if work.limits.workers else []

@@ -10,7 +10,8 @@ Each failing workload is run with every clause judged, and what breaks first is 
 smaller, and belongs to a known root if one of these holds:
 
 - the two smallest workloads are the same;
-- the smallest workload of one, run on with its clause waived, shows the symptom of the other;
+- the smallest workload of one, run on with its clause waived, shows the symptom of the other, and
+  that symptom is no mere consequence of it;
 - a workload that is smaller than its smallest by one step shows a symptom of the root instead;
   A root whose smallest workload asks for nothing shows nearly everywhere, so this says nothing;
 - the root broke the same clause, and one of the two smallest workloads asks for all that the other
@@ -23,7 +24,9 @@ smaller, and belongs to a known root if one of these holds:
 Otherwise it is a root of its own. Then the workload is run on with the clause waived, and at last
 with every clause waived that is known as a consequence of the roots that it showed, so that one bug
 does not hide others. A symptom that shows only there is a consequence if its smallest workload,
-with every clause judged, still breaks the clause in front of it.
+with every clause judged, still breaks the clause in front of it. Where it shows later with every
+clause judged, it is sorted again: the search for a smaller workload may have ended too early to
+part the two.
 
 These are signs, and no proof: two bugs that always show together are told as one, and one bug that
 shows in two unlike ways as two. ``plans/root-causes.md`` has measured how often.
@@ -183,6 +186,7 @@ class Causes:
         self._events_left = EVENTS_AT_FIRST
         self._far_left = FAR_WORKLOADS
         self._known: dict[Symptom, Root] = {}
+        self._only_behind: set[Symptom] = set()
 
     def add(self, failure: Failure) -> Failure:
         """Add a root that was found and made smaller elsewhere; its failure, numbered."""
@@ -214,6 +218,8 @@ class Causes:
         depth = self._depth()
         for step in range(depth + 1):
             broken = result.violations[0]
+            if step == 0:
+                self._sort_again(symptom_of(broken))
             root = self._root_of(result, place, waived, fronts)
             fronts[broken.clause] = root
             if root not in shown:
@@ -264,8 +270,22 @@ class Causes:
             root = self._linked(small, fronts)
             if root is None:
                 root = self._new(small, place)
+            elif root is fronts.get(small.front):
+                self._only_behind.add(symptom)
             self._known[symptom] = root
         return self._known[symptom]
+
+    def _sort_again(self, symptom: Symptom) -> None:
+        """Forget the root of a symptom that is now seen without the clause in front of it."""
+        if symptom not in self._only_behind:
+            return
+        self._only_behind.remove(symptom)
+        root = self._known.pop(symptom)
+        others = (known.clause for known, its in self._known.items() if its is root)
+        if symptom.clause not in (root.failure.clause, *others):
+            root.consequences.pop(symptom.clause, None)
+            root.details.pop(symptom.clause, None)
+            root.alone.discard(symptom.clause)
 
     def _new(self, small: _Small, place: Place) -> Root:
         self.add(
@@ -280,7 +300,8 @@ class Causes:
         root = self.roots[-1]
         root.found = 0
         for symptom in small.behind:
-            self._known.setdefault(symptom, root)
+            if self._known.setdefault(symptom, root) is root:
+                self._only_behind.add(symptom)
         return root
 
     # Smaller
@@ -351,8 +372,11 @@ class Causes:
         needs = needs_of(small.result.work)
         for symptom in (*small.behind, *sorted(small.near)):
             known = self._known.get(symptom)
-            # A root that needs nothing shows beside anything.
-            if known is not None and (not needs or needs_of(known.failure.workload)):
+            # Two bugs may have the same consequence, and a root that needs nothing shows beside
+            # anything.
+            if known is None or symptom in self._only_behind:
+                continue
+            if not needs or needs_of(known.failure.workload):
                 return known
         if small.front in fronts:
             return fronts[small.front]
