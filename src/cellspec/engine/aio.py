@@ -2,12 +2,12 @@
 
 A task picks its own work at the moment it runs, and goes from there into the generator without a
 pause, so that the choice still holds at the start. A task that picks a call starts one more task, a
-*spark*, which looks for the next call and ends if there is none. Each event that frees a slot or
-makes a node ready sends a spark too. So all calls that may start do so before time moves on.
+*spark*, which looks for the next call and ends if there is none. Each event after which a call may
+start sends a spark too. So all calls that may start do so before time moves on.
 
 The coroutine that called `run` saves: it writes what is due while calls are in flight, and sleeps
-until something has changed. Writing, and generators that are plain functions, go through the loop's
-default executor.
+until a save is due or the run is over. Writing, and generators that are plain functions, go through
+the loop's default executor.
 
 The loop's clock is the only clock, so the engine runs unchanged in virtual time.
 """
@@ -104,33 +104,38 @@ class AsyncioEngine(Engine):
         if self._timer is not None:
             self._timer.cancel()
         while self._tasks:
-            for task in self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait(list(self._tasks))
+            await asyncio.wait(tasks)
+            for task in tasks:
+                self._tasks.pop(task, None)  # one that was cancelled before it began
 
     # Tasks
 
     def _spark(self) -> None:
-        if not self._sparked:
+        if not self._sparked and self.scheduler.may_start():
             self._sparked = True
-            task = self._loop.create_task(self._work())
-            self._tasks[task] = None
-            task.add_done_callback(self._tasks.pop)
+            self._tasks[self._loop.create_task(self._work())] = None
 
     async def _work(self) -> None:
         """Pick calls and make them, until all that may start has started."""
         self._sparked = False
+        task = asyncio.current_task()
+        assert task is not None
         try:
             self.scheduler.advance(self._loop.time())
             while (call := self.scheduler.next_call()) is not None:
                 self._spark()
-                await self._make(call)
+                await self._make(call, task)
         except RunBrokeOff:
             return
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             self._break(error)
+        finally:
+            self._tasks.pop(task, None)
 
     def _break(self, error: BaseException) -> None:
         """End the run with an error of another kind than a failed call."""
@@ -155,7 +160,8 @@ class AsyncioEngine(Engine):
     def _look_around(self) -> None:
         """Something changed: look for work, a save, the end of a backoff, a call to cancel."""
         self._spark()
-        self._news.set()
+        if self.scheduler.is_save_due() or self.scheduler.is_over():
+            self._news.set()
         if self.cancel_dropped:
             self._cancel_doomed()
         wake_s = self.scheduler.wake_s()
@@ -184,31 +190,36 @@ class AsyncioEngine(Engine):
 
     # Calls
 
-    async def _make(self, call: Call) -> None:
-        """Make a call and report how it went."""
-        task = asyncio.current_task()
-        assert task is not None
+    async def _make(self, call: Call, task: asyncio.Task[Any]) -> None:
+        """Make a call in a task, and report how it went."""
         self._task_of[call.number] = task
+        bound: asyncio.Timeout | None = None
         try:
-            async with asyncio.timeout(self.timeout_s) as bound:
-                if call.kind == RANGE:
-                    await self._give_rows(call)
-                    done: tuple[Any, ...] = (self.scheduler.on_range_end, call)
-                else:
-                    done = (self.scheduler.on_complete, call, await self._value(call))
+            if self.timeout_s is None:
+                done = await self._answer(call)
+            else:
+                async with asyncio.timeout(self.timeout_s) as bound:
+                    done = await self._answer(call)
         except asyncio.CancelledError:
             if call.number not in self._cancelled:
                 raise
             task.uncancel()
             done = (self.scheduler.on_cancel, call)
         except Exception as error:
-            if bound.expired() and not self.generators[call.column].is_async:
+            if bound is not None and bound.expired() and not self.generators[call.column].is_async:
                 self._report(self.observer.abandoned, call)
             done = (self.scheduler.on_fail, call, error)
         finally:
             del self._task_of[call.number]
             self._cancelled.discard(call.number)
         self._report(*done)
+
+    async def _answer(self, call: Call) -> tuple[Any, ...]:
+        """Make a call: the report of its end, and what goes with it."""
+        if call.kind == RANGE:
+            await self._give_rows(call)
+            return self.scheduler.on_range_end, call
+        return self.scheduler.on_complete, call, await self._value(call)
 
     async def _value(self, call: Call) -> Any:
         generator = self.generators[call.column]

@@ -88,13 +88,11 @@ class Saving:
         return self._final_saved or self._final_tries >= FINAL_TRIES
 
     def next_save(self, *, final: bool) -> Save | None:
-        """Begin a save if one is due.
+        """Begin a save, unless there is nothing to write.
 
         Args:
             final: all calls have ended, so that this is the last one.
         """
-        if not final and not self._is_due():
-            return None
         save = self._make_save(final=final)
         if not save.ranges and not save.dropped and save.checkpoint is None:
             self._plan_next()
@@ -105,7 +103,8 @@ class Saving:
             self._observer.rows_begin(name, start, stop)
         return save
 
-    def _is_due(self) -> bool:
+    def is_due(self) -> bool:
+        """True if there was progress enough since the last save."""
         every = self.plan.every_rows
         if every is None:
             return False

@@ -266,6 +266,10 @@ class Scheduler:
 
     # Calls that start
 
+    def may_start(self) -> bool:
+        """False if `next_call` would find nothing; it costs less than to ask that."""
+        return self._may_start() and any(self.queues.queues)
+
     def next_call(self) -> Call | None:
         """Start the next node, if one may: it takes its slot, and is to be called at once."""
         while self._may_start() and (key := self.queues.take()) is not None:
@@ -494,9 +498,15 @@ class Scheduler:
         The driver writes `Save.rows` and `Save.dropped`, and after them `Save.checkpoint`, and
         reports each step.
         """
-        if self._ended or not self.saving.may_begin():
+        if not self.is_save_due():
             return None
         return self.saving.next_save(final=self._is_work_over())
+
+    def is_save_due(self) -> bool:
+        """True if `due_save` is to be asked: a save is due, and none is in flight."""
+        if self._ended or not self.saving.may_begin():
+            return False
+        return self.saving.is_due() or self._is_work_over()
 
     def on_rows_durable(self, save: Save) -> None:
         """The rows of a save are safe; a checkpoint may be begun on them (clause CKPT-10)."""

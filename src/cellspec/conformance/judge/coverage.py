@@ -86,12 +86,11 @@ def coverage_of(
     observer = _Observer(work)
     notes = observer.notes
     writes = WriteCoverage()
-    order = hashlib.blake2b(digest_size=8)
+    order = []
     for event in events:
         observer.take(event)
         writes.take(event, calls=bool(notes.run.running))
-        step = (event["event"], event.get("column"), event.get("rows"), event.get("scope"))
-        order.update(repr(step).encode())
+        order.append((event["event"], event.get("column"), event.get("rows"), event.get("scope")))
     if refused:
         # In the first incarnation only limits can be out of reach; in a later one, the target.
         notes.note("CKPT-16" if work.targets else "GROUP-04")
@@ -123,7 +122,7 @@ def coverage_of(
         notes.was(Sometimes.SAVE_DUE)
     notes.note(*writes.exercised)
     notes.seen.sometimes.update(writes.sometimes)
-    notes.seen.digest = order.hexdigest()
+    notes.seen.digest = hashlib.blake2b(repr(order).encode(), digest_size=8).hexdigest()
     return notes.seen
 
 

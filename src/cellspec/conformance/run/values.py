@@ -9,10 +9,11 @@ that is lost, doubled, stale or in the wrong row shows.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self, TypeAlias
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
+from typing import Final, Literal, Self, TypeAlias
 
 from cellspec.rejected import REJECTED, Rejected
 from cellspec.skipped import SKIPPED, Skipped
@@ -117,8 +118,7 @@ def value_of(column: str, row: int, inputs: Mapping[str, Value], style: Style = 
 
     A skipped input counts as a missing one; each version of a column makes other values.
     """
-    made_of: list[object] = [column, row, _plain(inputs)]
-    digest = _digest([*made_of, style.version] if style.version else made_of)
+    digest = _digest(f"{_quoted(column)},{row},{_listed(inputs)}{_version(style)}")
     return style.dress(f"{column}.{row}.{digest}", row)
 
 
@@ -131,20 +131,40 @@ def barrier_values(
     column: str, rows: Iterable[int], reads: Reads, style: Style = PLAIN
 ) -> dict[int, str]:
     """`barrier_value` of several rows of one run."""
-    made_of: list[object] = [column, [[row, _plain(inputs)] for row, inputs in reads]]
-    seen = _digest([*made_of, style.version] if style.version else made_of)
-    return {row: style.dress(f"{column}.{row}.{_digest([seen, row])}", row) for row in rows}
+    read = ",".join([f"[{row},{_listed(inputs)}]" for row, inputs in reads])
+    seen = _digest(f"{_quoted(column)},[{read}]{_version(style)}")
+    return {
+        row: style.dress(f"{column}.{row}.{_digest(f'{_quoted(seen)},{row}')}", row) for row in rows
+    }
 
 
-def _plain(inputs: Mapping[str, Value]) -> list[list[str]]:
-    return [[name, value] for name, value in sorted(inputs.items()) if isinstance(value, str)]
+# The list that a value is a digest of is put together as JSON by hand: an encoder takes longer
+# than all the rest of a call.
+
+_LONG: Final = 1_000
+"""Characters; of a longer value its digest is read, which is made once."""
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+def _listed(inputs: Mapping[str, Value]) -> str:
+    found = [
+        f"[{_quoted(name)},{_quoted(value if len(value) < _LONG else _short(value))}]"
+        for name, value in sorted(inputs.items())
+        if isinstance(value, str)
+    ]
+    return f"[{','.join(found)}]"
 
 
-def _digest(data: object) -> str:
-    return hashlib.blake2b(_encode(data).encode(), digest_size=6).hexdigest()
+def _version(style: Style) -> str:
+    return f",{_quoted(style.version)}" if style.version else ""
+
+
+@lru_cache(1_024)
+def _short(value: str) -> str:
+    return f"{len(value)} characters: {_digest(_quoted(value))}"
+
+
+def _digest(items: str) -> str:
+    return hashlib.blake2b(f"[{items}]".encode(), digest_size=6).hexdigest()
 
 
 # What was called
