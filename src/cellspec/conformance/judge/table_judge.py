@@ -25,8 +25,9 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.text import counted
 
 Claimed: TypeAlias = int | Sequence[tuple[int, int]]
-_Killed: TypeAlias = Sequence[int] | None
 """The claimed rows of a column: the first ones as a number, or ranges ``[start, stop)``."""
+
+_Killed: TypeAlias = Sequence[int] | None
 
 __all__ = ["Claimed", "TableJudge", "TableViolation", "holds", "holds_row"]
 
@@ -70,7 +71,8 @@ class TableJudge:
         self._waive = frozenset(waive)
         self._names = [item.name for item in work.columns]
         self._side_effects = {name for item in work.columns for name in item.side_effects}
-        columns = plain_columns(work, work.rows)
+        self._columns: dict[int, list[PlainColumn]] = {}
+        columns = self._columns_for(work.rows)
         self._needs = {column.name: column.needs for column in columns}
         self._may_drop = gives_up or any(may_drop(work, column) for column in columns)
         self._crashed = self.held_up = False
@@ -126,6 +128,12 @@ class TableJudge:
         self._note_open_scopes(incarnation, table, unknown=claim is None)
         return None
 
+    def _columns_for(self, total: int) -> list[PlainColumn]:
+        """The columns of an incarnation that has so many rows."""
+        if total not in self._columns:
+            self._columns[total] = plain_columns(self._work, total)
+        return self._columns[total]
+
     def _all_broken(
         self,
         incarnation: int,
@@ -138,7 +146,7 @@ class TableJudge:
         yield from self._complete(table, outcome == "success" or not self._by_column)
         yield from self._partition(incarnation, table, outcome)
         # By column, each after those that it needs: a wrong value comes before its consequences.
-        for column in plain_columns(self._work, self._work.rows_of(incarnation)):
+        for column in self._columns_for(self._work.rows_of(incarnation)):
             if column.scope_rows:
                 yield from self._barrier_values(incarnation, column, table)
             else:
@@ -146,8 +154,8 @@ class TableJudge:
         yield from self._unchanged(incarnation, table, silent)
         if outcome == "success" and dropped is not None:
             yield from self._dropped(incarnation, table, dropped, causes)
-        total = self._work.rows_of(incarnation)
-        yield from _wrong_skips(self._work, total, table, self._odd)
+        columns = self._columns_for(self._work.rows_of(incarnation))
+        yield from _wrong_skips(self._work, columns, table, self._odd)
         if outcome == "success" and (dropped is not None or not self._gives_up):
             yield from self._final(incarnation, table, _killed(dropped, causes))
 
@@ -399,8 +407,8 @@ class TableJudge:
         ):
             return
         before, after = work.rows_of(incarnation), work.rows_of(incarnation + 1)
-        old = {column.name: column for column in plain_columns(work, before)}
-        for column in plain_columns(work, after):
+        old = {column.name: column for column in self._columns_for(before)}
+        for column in self._columns_for(after):
             if not column.scope_rows:
                 continue
             for number, scope in column.scopes(after):
@@ -531,14 +539,16 @@ def _left_behind(
 
 
 def _wrong_skips(
-    work: Workload, total: int, table: Table, odd: Collection[tuple[str, int]]
+    work: Workload,
+    columns: Sequence[PlainColumn],
+    table: Table,
+    odd: Collection[tuple[str, int]],
 ) -> Iterator[TableViolation]:
     """A cell is skipped exactly where its column's condition, or a skipped input, asks for it.
 
     That is so in every table, however the run ended. An input that is not there may have been
     skipped or not.
     """
-    columns = plain_columns(work, total)
     for row, cells in sorted(table.rows.items()):
         for column in columns:
             name, held = column.name, cells.get(column.name)

@@ -336,6 +336,9 @@ def _with_reading_of(backend: Backend, work: Workload) -> Workload:
     return work.replace(foreign="permanent", faults=faults)
 
 
+_SITUATIONS = frozenset(map(str, Sometimes))
+
+
 def check_capabilities(backend: Backend) -> None:
     """Refuse a backend whose attributes cannot be used.
 
@@ -356,7 +359,7 @@ def check_capabilities(backend: Backend) -> None:
             if not callable(getattr(backend, name, None))
         ),
     ]
-    odd = sorted(set(map(str, getattr(backend, "unasked", ()))) - set(map(str, Sometimes)))
+    odd = sorted(set(map(str, getattr(backend, "unasked", ()))) - _SITUATIONS)
     if odd:
         wrong.append(
             f"unasked: no such situation: {odd[0]!r}; "
