@@ -1067,7 +1067,7 @@ class DropsOnDoubleEnd(AsyncioEngine):
 
 @mutant("saves at the end alone, whatever the workload asks for")
 class SavesAtTheEnd(Saving):
-    def _is_due(self) -> bool:
+    def is_due(self) -> bool:
         return False
 
 
@@ -1166,7 +1166,7 @@ class IgnoresConditions(Skips):
 
 @mutant("saves one row late")
 class SavesOneRowLate(Saving):
-    def _is_due(self) -> bool:
+    def is_due(self) -> bool:
         every = self.plan.every_rows
         return every is not None and self.progress.completed_rows() - self._due_rows > every
 

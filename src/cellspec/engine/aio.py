@@ -127,7 +127,7 @@ class AsyncioEngine(Engine):
             self.scheduler.advance(self._loop.time())
             while (call := self.scheduler.next_call()) is not None:
                 self._spark()
-                await self._make(call, task)
+                await self._make(call)
         except RunBrokeOff:
             return
         except asyncio.CancelledError:
@@ -190,8 +190,10 @@ class AsyncioEngine(Engine):
 
     # Calls
 
-    async def _make(self, call: Call, task: asyncio.Task[Any]) -> None:
-        """Make a call in a task, and report how it went."""
+    async def _make(self, call: Call) -> None:
+        """Make a call and report how it went."""
+        task = asyncio.current_task()
+        assert task is not None
         self._task_of[call.number] = task
         bound: asyncio.Timeout | None = None
         try:
