@@ -13,7 +13,7 @@ may also be asked to stop at the first violation.
 for: the first workloads of a longer campaign are those of a shorter one. Every other workload has
 the pair of features that was met least so far (`cellspec.conformance.campaign.pairs`).
 
-*Every so often twice.* One workload in ten is run a second time, and both runs must be equal.
+*Every so often twice.* One workload in sixteen is run a second time, and both runs must be equal.
 """
 
 from __future__ import annotations
