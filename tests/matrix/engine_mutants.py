@@ -250,8 +250,8 @@ class BarriersTakeNoSlot(Slots):
 
 @mutant("a retry is started without a look at the limit of workers")
 class RetriesBeyondWorkers(Scheduler):
-    def _may_start(self) -> bool:
-        return super()._may_start() or (
+    def may_start(self) -> bool:
+        return super().may_start() or (
             self.early_stop.reason is None
             and not self._ended
             and len(self.slots.running) == self.limits.workers
@@ -832,7 +832,7 @@ class RenumbersGroups(Scheduler):
 
 @mutant("work is dispatched after an early stop while calls are in flight")
 class DispatchesAfterStop(Scheduler):
-    def _may_start(self) -> bool:
+    def may_start(self) -> bool:
         return (
             not self._ended
             and self.slots.has_worker()
@@ -1594,8 +1594,8 @@ ENGINE_MUTANTS.append(
 class FillsOneMoreSlot(Scheduler):
     _more = True
 
-    def _may_start(self) -> bool:
-        return super()._may_start() or (
+    def may_start(self) -> bool:
+        return super().may_start() or (
             self._stop_requested and self._more and self.slots.has_worker() and not self._ended
         )
 

@@ -114,7 +114,8 @@ class AsyncioEngine(Engine):
     # Tasks
 
     def _spark(self) -> None:
-        if not self._sparked and self.scheduler.may_start():
+        scheduler = self.scheduler
+        if not self._sparked and scheduler.may_start() and any(scheduler.queues.queues):
             self._sparked = True
             self._tasks[self._loop.create_task(self._work())] = None
 

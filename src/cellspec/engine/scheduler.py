@@ -180,9 +180,8 @@ class Scheduler:
         self._calls = 0
         self._dropped_since = False
         self._ended = False
-        self.progress = parts.progress(
-            self.graph, self._tracker_class.for_graph(self.graph), self._on_row_resolved
-        )
+        tracker = self._tracker_class.for_graph(self.graph)
+        self.progress = parts.progress(self.graph, tracker, lambda row: self.groups.count_row(row))
         self.slots = parts.slots(self.graph, self.limits)
         self.queues = parts.queues(self.progress, self.slots, self._order)
         self.turns = parts.turns(self.progress)
@@ -266,13 +265,9 @@ class Scheduler:
 
     # Calls that start
 
-    def may_start(self) -> bool:
-        """False if `next_call` would find nothing; it costs less than to ask that."""
-        return self._may_start() and any(self.queues.queues)
-
     def next_call(self) -> Call | None:
         """Start the next node, if one may: it takes its slot, and is to be called at once."""
-        while self._may_start() and (key := self.queues.take()) is not None:
+        while self.may_start() and (key := self.queues.take()) is not None:
             if key not in self.spent:
                 return self._start(key)
             self._drop([place_of(key)], Drop(self._columns[key[0]].name, _KILLER, "killer"))
@@ -280,7 +275,7 @@ class Scheduler:
             self.on_news()
         return None
 
-    def _may_start(self) -> bool:
+    def may_start(self) -> bool:
         """True unless the run is over, stops, or has every worker busy."""
         return not self._stops() and not self._ended and self.slots.has_worker()
 
@@ -394,9 +389,6 @@ class Scheduler:
         for key in self.progress.keys_of(call):
             self.progress.end(key)
 
-    def _on_row_resolved(self, row: int) -> None:
-        self.groups.count_row(row)
-
     # Calls that fail
 
     def on_fail(self, call: Call, error: BaseException) -> None:
@@ -498,15 +490,12 @@ class Scheduler:
         The driver writes `Save.rows` and `Save.dropped`, and after them `Save.checkpoint`, and
         reports each step.
         """
-        if not self.is_save_due():
-            return None
-        return self.saving.next_save(final=self._is_work_over())
+        return self.saving.next_save(final=self._is_work_over()) if self.is_save_due() else None
 
     def is_save_due(self) -> bool:
         """True if `due_save` is to be asked: a save is due, and none is in flight."""
-        if self._ended or not self.saving.may_begin():
-            return False
-        return self.saving.is_due() or self._is_work_over()
+        may_begin = not self._ended and self.saving.may_begin()
+        return may_begin and (self.saving.is_due() or self._is_work_over())
 
     def on_rows_durable(self, save: Save) -> None:
         """The rows of a save are safe; a checkpoint may be begun on them (clause CKPT-10)."""
