@@ -18,7 +18,7 @@ test checks it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import combinations
@@ -1398,6 +1398,7 @@ class RunModel:
 
     def not_written(self) -> None:
         if self.pending_claim is None:
+            self.excuse({name: frozenset(self._handed_over(name)) for name in self.names})
             self.claimed_since = False
             known = [CellNodeId(r, n) for names, rows in self.writes for n in names for r in rows]
             self.held_by_lost["rows"].update(known or self.cells_of(self.most()))
@@ -1416,6 +1417,10 @@ class RunModel:
         self.end_save("claim", well=False)
         self.unanswered.append("write")
         self._counts_anew()
+
+    def _handed_over(self, name: str) -> Iterator[int]:
+        """The rows of a column that are being written."""
+        return (row for names, rows in self.writes if name in names for row in rows)
 
     def _counts_anew(self) -> None:
         self.held_before = self.saved_by(self.held())

@@ -35,6 +35,8 @@ SETS = (*TABLES, "set_claims", "commits")
 R1 = SavePolicy(rows=1)
 STOPS = "start a 1; made a 0; 1; fail a 1 failure=permanent; drop a 1"
 FAILED_CLAIM = 'made a 0; durable 0; checkpoint_begin claim={"a":1}; checkpoint_failed'
+BEHIND_A_GAP = "start a 0; made a 1 2; durable 2"
+THE_GAP_CLOSES = "fail a 0 failure=permanent; drop a 0; stop_requested; end outcome=interrupted"
 CLAIMED_ONCE = (
     'made a 0; durable 0; checkpoint_begin claim={"a":1}; checkpoint_durable; crash; '
     'resume claim={"a":1}; made a 1; durable 1'
@@ -173,6 +175,30 @@ CASES = [
         "made a 0 1; commit_begin 0; commit_failed; saved 1; stop_requested; "
         "end outcome=interrupted",
         "STOP-07",
+    ),
+    case(
+        "a write failed of a row whose turn came later",
+        [A],
+        3,
+        f"{BEHIND_A_GAP}; write_begin 1; checkpoint_failed; 1; {THE_GAP_CLOSES}",
+        "",
+        claims=TABLES,
+    ),
+    case(
+        "a row whose turn came later was never written",
+        [A],
+        3,
+        f"{BEHIND_A_GAP}; 1; {THE_GAP_CLOSES}",
+        "STOP-07",
+        claims=TABLES,
+    ),
+    case(
+        "a write failed of a row whose turn came later, and storage works again",
+        [A],
+        3,
+        f"{BEHIND_A_GAP}; write_begin 1; checkpoint_failed; 1; durable 2; {THE_GAP_CLOSES}",
+        "STOP-07",
+        claims=TABLES,
     ),
     case(
         "a process has nothing left to do",

@@ -431,6 +431,26 @@ def test_an_early_stop_keeps_nothing_of_a_row_group_without_survivors(
     assert broken(run(resuming, work)) == ["STOP-08"]
 
 
+@pytest.mark.clause("STOP-08")
+def test_a_dropped_row_without_a_file_is_no_late_write(resuming: CreateBackend) -> None:
+    """Storage refused the file of row 1, and nothing was written after that."""
+    if not resuming.release.roots:
+        pytest.skip(f"DataDesigner {resuming.version} needs an input for each custom column")
+    work = Workload(
+        (ColumnDescriptor("a", traits=T.START),),
+        rows=1,
+        targets=(1, 4),
+        batch_size=1,
+        failures=FailurePolicy(3, stop_window=2),
+        faults=(Fault("a", 0, failure="permanent"), Fault("a", 3, failure="permanent")),
+        ends=(End(1, "a", 1, 1, 0.5), End(1, "a", 2, 1, 0.5), End(1, "a", 0, 1, 9.0)),
+        storage_faults=(StorageFault("data"),),
+    )
+    result = run(resuming, work)
+    assert not result.violations
+    assert result.outcomes[-1] == "stopped"
+
+
 def test_a_run_that_may_stop_keeps_its_faults_within_fewer_rows(backend: CreateBackend) -> None:
     work = STOPPING.replace(
         rows=9, targets=(2, 5, 9), faults=(Fault("a", 8, failure="permanent"),), crashes=(3,)

@@ -11,17 +11,30 @@ from __future__ import annotations
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import Claim, as_rows, first_outside, join, spans
 
-__all__ = ["has_lost_claim", "has_lost_rows", "has_lost_write", "note_lost_claim", "note_lost_rows"]
+__all__ = [
+    "cells_of_writes",
+    "has_lost_claim",
+    "has_lost_rows",
+    "has_lost_write",
+    "note_lost_claim",
+    "note_lost_rows",
+]
+
+
+def cells_of_writes(run: RunState) -> Claim:
+    """The cells of the rows that were handed to storage, and are not durable yet."""
+    found: Claim = (0,) * run.graph.num_columns
+    for columns, start, stop in run.writes:
+        held = as_rows(((start, stop),))
+        cells = tuple(held if column in columns else 0 for column in range(run.graph.num_columns))
+        found = tuple(map(join, found, cells))
+    return found
 
 
 def note_lost_rows(run: RunState) -> None:
     """Rows could not be written: those of the open writes, or any that are resolved."""
-    if not run.writes:
-        run.lost_cells = _joined(run.lost_cells, run.counters.claimable())
-    for columns, start, stop in run.writes:
-        held = as_rows(((start, stop),))
-        cells = tuple(held if column in columns else 0 for column in range(run.graph.num_columns))
-        run.lost_cells = _joined(run.lost_cells, cells)
+    cells = cells_of_writes(run) if run.writes else run.counters.claimable()
+    run.lost_cells = _joined(run.lost_cells, cells)
 
 
 def note_lost_claim(run: RunState, cells: Claim) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from cellspec.graph.rowset import parts_touched
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
-from cellspec.machine.lost_writes import note_lost_claim, note_lost_rows
+from cellspec.machine.lost_writes import cells_of_writes, note_lost_claim, note_lost_rows
 from cellspec.machine.prompt_saving import (
     begin_claim,
     begin_write,
@@ -308,6 +308,7 @@ def checkpoint_failed(run: RunState) -> None:
         run.lost_rows = run.lost_since_claim = True
         sets = run.claim_version == 3
         excuse(run, run.counters.claimable() if sets else run.counters.column_prefixes())
+        excuse(run, cells_of_writes(run))
         note_lost_rows(run)
         run.lost_writes += run.writes
         run.writes.clear()

@@ -111,15 +111,19 @@ class CreateRun:
         self.probe.resumed(claim, dropped, skipped)
 
     def report_end(self) -> None:
-        """Report the end: `create` has returned, and groups without live rows are over, too."""
+        """Report the end: `create` has returned.
+
+        Of rows that were dropped and are in no file nothing was written, and nothing will be. A
+        success says that they are over; any other end says nothing of them.
+        """
         self._settle_skips()
         self.stored.note_dropped(sorted(self._dropped))
-        self._report_durable(sorted(self._dropped - self._saved))
         if self._stopped:
             self.probe.end("stopped", "the error rate was reached")
         elif self._failed:
             self.probe.end("failed", self._lost_write)
         else:
+            self._report_durable(sorted(self._dropped - self._saved))
             self.probe.end("success")
 
     # Generators
