@@ -28,8 +28,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
@@ -60,7 +60,7 @@ from simulations.releases.published import read_findings
 from simulations.releases.release_list import Engine, EntryPoint, Release, read_list
 from simulations.releases.replay_runs import kept_replays, replay_cases
 from simulations.releases.script_files import Script, read_scripts, render_script
-from simulations.releases.script_runs import kept_script, run_script
+from simulations.releases.script_runs import kept_script, run_scripts
 from simulations.releases.suite_runs import keep_missing_environment, kept_outcome, run_suite
 
 __all__ = ["main", "run"]
@@ -251,8 +251,7 @@ def run(workspace: Workspace, asked: Asked) -> int:
     scripts = _scripts_of(engine, asked.list)
     causes = _causes_of(engine, asked.list, scripts)
     usable = _environments(workspace, asked)
-    if "suite" in asked.stages:
-        _suites(workspace, asked, usable)
+    ran = _suites(workspace, asked, usable, scripts) if "suite" in asked.stages else None
     outcomes = {
         (release.version, entry_point.name): kept_outcome(
             workspace, release, entry_point, asked.plan.seeds_of(engine, release)
@@ -262,7 +261,7 @@ def run(workspace: Workspace, asked: Asked) -> int:
     }
     cases = cases_of(engine, workspace.name, outcomes)
     replays = _replays(workspace, asked, usable, cases)
-    ran = _scripts(workspace, asked, usable, scripts)
+    ran = _scripts(workspace, asked, usable, scripts) if ran is None else ran
     known = _known(workspace, asked, usable, causes, scripts, cases, replays)
     found = gather(
         engine, workspace.name, _suite_version(), outcomes, cases, replays, scripts, ran, known
@@ -293,11 +292,14 @@ def _environments(workspace: Workspace, asked: Asked) -> list[Release]:
     return usable
 
 
-def _suites(workspace: Workspace, asked: Asked, usable: Sequence[Release]) -> None:
-    """Run the suite: every release through every entry point.
+def _suites(
+    workspace: Workspace, asked: Asked, usable: Sequence[Release], scripts: Sequence[Script]
+) -> dict[tuple[str, str], Any]:
+    """Run the suite: every release through every entry point. The results of the scripts.
 
     What takes longest comes first, so that no process goes on alone at the end: the newest
-    releases, through the public interface.
+    releases, through the public interface. A script waits most of its time, so the scripts have a
+    place of their own beside the suite, one after the other.
     """
 
     def run_one(release: Release, entry_point: EntryPoint) -> None:
@@ -307,13 +309,12 @@ def _suites(workspace: Workspace, asked: Asked, usable: Sequence[Release]) -> No
     def takes(one: tuple[Release, EntryPoint]) -> tuple[bool, bool]:
         return asked.plan.is_dense(workspace.engine, one[0]), not one[1].public
 
-    at_once(
-        asked.plan.jobs,
-        (
-            partial(run_one, *one)
-            for one in sorted(product(reversed(usable), asked.entry_points), key=takes)
-        ),
-    )
+    beside = replace(asked, plan=replace(asked.plan, jobs=1))
+    suites = sorted(product(reversed(usable), asked.entry_points), key=takes)
+    tasks: list[Callable[[], Any]] = [partial(_scripts, workspace, beside, usable, scripts)]
+    tasks += [partial(run_one, *one) for one in suites]
+    ran: dict[tuple[str, str], Any] = at_once(asked.plan.jobs + 1, tasks)[0]
+    return ran
 
 
 def _replays(
@@ -341,18 +342,19 @@ def _replays(
 def _scripts(
     workspace: Workspace, asked: Asked, usable: Sequence[Release], scripts: Sequence[Script]
 ) -> dict[tuple[str, str], Any]:
-    def run_one(release: Release, script: Script) -> Any:
+    def run_all(release: Release) -> dict[str, Any]:
         if "scripts" not in asked.stages or release not in usable:
-            return kept_script(workspace, release, script)
+            return {script.file: kept_script(workspace, release, script) for script in scripts}
         with workspace.at(release):
-            return run_script(workspace, release, script, again=asked.plan.again)
+            return run_scripts(workspace, release, scripts, again=asked.plan.again)
 
-    pairs = [(release, script) for release in workspace.engine.releases for script in scripts]
-    said = at_once(asked.plan.jobs, (partial(run_one, *pair) for pair in pairs))
+    releases = workspace.engine.releases
+    said = at_once(asked.plan.jobs, (partial(run_all, release) for release in releases))
     return {
-        (release.version, script.file): each
-        for (release, script), each in zip(pairs, said, strict=True)
-        if each
+        (release.version, script.file): results[script.file]
+        for release, results in zip(releases, said, strict=True)
+        for script in scripts
+        if results[script.file]
     }
 
 
@@ -380,7 +382,9 @@ def _known(
         again = asked.plan.again
         with workspace.at(newest):
             mends = try_mends(
-                workspace, newest, causes.live, scripts, texts, breaks, _CASE_LIMIT_S, again=again
+                *(workspace, newest, causes.live, scripts, texts, breaks, _CASE_LIMIT_S),
+                jobs=asked.plan.jobs,
+                again=again,
             )
     else:
         mends = kept_mends(workspace, newest, causes.live, breaks)

@@ -18,6 +18,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
@@ -25,7 +26,7 @@ from cellspec.files import write_files
 from simulations.releases.causes import Cause, mended_text
 from simulations.releases.environments import Workspace, key_of
 from simulations.releases.findings import Mended
-from simulations.releases.processes import Json, read_object
+from simulations.releases.processes import Json, at_once, read_object
 from simulations.releases.release_list import EntryPoint, Release
 from simulations.releases.replay_runs import replays_of
 from simulations.releases.script_files import Script
@@ -67,6 +68,7 @@ def try_mends(
     breaks: Mapping[str, Sequence[str]],
     limit_s: float,
     *,
+    jobs: int,
     again: bool,
 ) -> Mends:
     """Try the mend of each cause on its scripts, and on all cases that break a clause.
@@ -79,41 +81,59 @@ def try_mends(
         cases: the text of each case file, by name.
         breaks: for each entry point, the names of the cases that break their clause there.
         limit_s: seconds for one case.
+        jobs: how many mends are tried at once.
         again: do it although the results are kept.
     """
-    for cause in causes:
-        if not cause.mends:
-            continue
-        place = workspace.place(release) / "mended" / cause.id
-        key = _key(workspace, release, cause, scripts)
-        kept = read_object(place / "kept.json")
-        if again or kept.get("key") != key:
-            shutil.rmtree(place, ignore_errors=True)
-            kept = {"key": key, "error": "", "scripts": {}, "cases": {}}
-            kept["error"] = _mend(workspace, release, cause, place / "packages")
-            if not kept["error"]:
-                kept["scripts"] = {
-                    one.file: script_in(workspace, release, one, place, place / "packages")["says"]
-                    for one in scripts
-                    if one.file in cause.scripts
-                }
-            _keep(place, kept)
-        if kept["error"]:
-            continue
-        for entry_point in workspace.engine.entry_points:
-            known = kept["cases"].setdefault(entry_point.name, {})
-            left = [
-                name
-                for name in breaks.get(entry_point.name, ())
-                if name not in known and _may_mend(cause, cases[name])
-            ]
-            if not left:
-                continue
-            workspace.notify(f"{release.version} {entry_point.name}: {len(left)} cases, {cause.id}")
-            texts = {name: cases[name] for name in left}
-            known.update(_replayed(workspace, release, entry_point, texts, limit_s, place))
-            _keep(place, kept)
+    tasks = (
+        partial(_try_one, workspace, release, cause, scripts, cases, breaks, limit_s, again=again)
+        for cause in causes
+        if cause.mends
+    )
+    at_once(jobs, tasks)
     return kept_mends(workspace, release, causes, breaks)
+
+
+def _try_one(
+    workspace: Workspace,
+    release: Release,
+    cause: Cause,
+    scripts: Sequence[Script],
+    cases: Mapping[str, str],
+    breaks: Mapping[str, Sequence[str]],
+    limit_s: float,
+    *,
+    again: bool,
+) -> None:
+    """Try the mend of one cause, and keep what it does."""
+    place = workspace.place(release) / "mended" / cause.id
+    key = _key(workspace, release, cause, scripts)
+    kept = read_object(place / "kept.json")
+    if again or kept.get("key") != key:
+        shutil.rmtree(place, ignore_errors=True)
+        kept = {"key": key, "error": "", "scripts": {}, "cases": {}}
+        kept["error"] = _mend(workspace, release, cause, place / "packages")
+        if not kept["error"]:
+            kept["scripts"] = {
+                one.file: script_in(workspace, release, one, place, place / "packages")["says"]
+                for one in scripts
+                if one.file in cause.scripts
+            }
+        _keep(place, kept)
+    if kept["error"]:
+        return
+    for entry_point in workspace.engine.entry_points:
+        known = kept["cases"].setdefault(entry_point.name, {})
+        left = [
+            name
+            for name in breaks.get(entry_point.name, ())
+            if name not in known and _may_mend(cause, cases[name])
+        ]
+        if not left:
+            continue
+        workspace.notify(f"{release.version} {entry_point.name}: {len(left)} cases, {cause.id}")
+        texts = {name: cases[name] for name in left}
+        known.update(_replayed(workspace, release, entry_point, texts, limit_s, place))
+        _keep(place, kept)
 
 
 def kept_mends(

@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,7 @@ Json = dict[str, Any]
 _T = TypeVar("_T")
 _RUNNING: set[subprocess.Popen[bytes]] = set()
 _SPENT = threading.local()
+_ENDING = threading.Event()
 
 
 def run_process(
@@ -60,7 +61,11 @@ def run_process(
 
     Returns:
         The exit code; None if the command was killed because its time was up.
+
+    Raises:
+        RuntimeError: the whole run is being ended; the command was ended, or is not begun.
     """
+    _expect_to_go_on()
     environment = {**os.environ, **variables}
     # Options for the tests of this checkout do not hold for the suite that runs here.
     environment.pop("PYTEST_ADDOPTS", None)
@@ -77,12 +82,22 @@ def run_process(
             start_new_session=True,
         )
         _RUNNING.add(child)
+        if _ENDING.is_set():
+            _kill(child)
         try:
-            return _ended(child, limit_s)
+            code = _ended(child, limit_s)
         finally:
             _kill(child)
             _ended(child, None)
             _RUNNING.discard(child)
+    _expect_to_go_on()
+    return code
+
+
+def _expect_to_go_on() -> None:
+    """Leave a task of a run that is being ended: what its process said counts for nothing."""
+    if _ENDING.is_set():
+        raise RuntimeError("the run is being ended")
 
 
 def _ended(child: subprocess.Popen[bytes], limit_s: float | None) -> int | None:
@@ -119,15 +134,22 @@ def cpu_seconds() -> float:
 def at_once(jobs: int, tasks: Iterable[Callable[[], _T]]) -> list[_T]:
     """Run tasks that start processes, `jobs` of them at a time; their results in order.
 
-    An interrupt, or an error of one task, ends the processes of all.
+    An interrupt, or an error of one task, ends the processes of all, and no other is begun.
     """
     pool = ThreadPoolExecutor(jobs)
     futures = [pool.submit(task) for task in tasks]
     try:
+        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            future.result()
         return [future.result() for future in futures]
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        outermost = not _ENDING.is_set()
+        _ENDING.set()
         kill_all()
+        pool.shutdown()
+        if outermost:
+            _ENDING.clear()
         raise
     finally:
         pool.shutdown()

@@ -52,7 +52,7 @@ def test_a_mend_in_a_copy_tells_which_cause_a_case_has(workspace: Workspace) -> 
     ]
     script = Script("table_01_lost.py", ("TABLE-01",), ("1.0",), "It loses a row.", text=SCRIPT)
     breaks = {entry_point.name: ["lost.json"]}
-    mends = try_mends(workspace, release, causes, [script], lost, breaks, 60.0, again=False)
+    mends = try_mends(workspace, release, causes, [script], lost, breaks, 60.0, jobs=2, again=False)
     assert mends == Mends(
         [
             Mended("lost-row", "", {"table_01_lost.py": "shows"}),
