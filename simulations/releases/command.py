@@ -260,7 +260,7 @@ def run(workspace: Workspace, asked: Asked) -> int:
         for entry_point in engine.entry_points
     }
     cases = cases_of(engine, workspace.name, outcomes)
-    replays = _replays(workspace, asked, usable, cases)
+    replays = _replays(workspace, asked, usable, cases, outcomes)
     ran = _scripts(workspace, asked, usable, scripts) if ran is None else ran
     known = _known(workspace, asked, usable, causes, scripts, cases, replays)
     found = gather(
@@ -318,16 +318,23 @@ def _suites(
 
 
 def _replays(
-    workspace: Workspace, asked: Asked, usable: Sequence[Release], cases: Sequence[FoundCase]
+    workspace: Workspace,
+    asked: Asked,
+    usable: Sequence[Release],
+    cases: Sequence[FoundCase],
+    outcomes: Mapping[Place, Outcome],
 ) -> Mapping[Place, Mapping[str, Any]]:
     texts = {one.name: one.case.to_json() for one in cases}
 
     def replay(release: Release, entry_point: EntryPoint) -> Mapping[str, Any]:
         if "replays" not in asked.stages or release not in usable:
             return kept_replays(workspace, release, entry_point, texts)
+        outcome = outcomes[release.version, entry_point.name]
         with workspace.at(release):
             return replay_cases(
-                workspace, release, entry_point, texts, _CASE_LIMIT_S, again=asked.plan.again
+                *(workspace, release, entry_point, texts, _CASE_LIMIT_S),
+                again=asked.plan.again,
+                suite=outcome.found if outcome.suite == workspace.digest else None,
             )
 
     engine = workspace.engine

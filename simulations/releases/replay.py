@@ -20,11 +20,14 @@ says           meaning
 workload that breaks nothing leaves the case open, so a reader of `nothing` or `refused` must look
 at `changes` (`simulations.releases.gather` does).
 
+A case about cost takes seconds, for it is run with more and more rows. If the suite has run the
+same workload here, its verdict is the result.
+
 Most cases come from runs of the suite that went on after other clauses had broken, without judging
 those. `first` is the clause that breaks first when all are judged: if it is another, the case may
 show a consequence of that alone.
 
-``python simulations/releases/replay.py --backend=MODULE:NAME --out=FILE CASE…``
+``python simulations/releases/replay.py --backend=MODULE:NAME --out=FILE [--suite=FILE] CASE…``
 """
 
 from __future__ import annotations
@@ -33,12 +36,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cellspec.conformance.campaign.scaling import judge_cost
-from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE
+from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE, SHAPES
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.case import Case, differences, read_case
@@ -52,8 +56,16 @@ NO_END = 124
 """Exit code of a process that was ended because a case took too long."""
 
 
-def replayed(backend: Backend, case: Case) -> dict[str, Any]:
-    """Run a case on a backend; the fields of its line."""
+def replayed(
+    backend: Backend, case: Case, suite: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Run a case on a backend; the fields of its line.
+
+    Args:
+        backend: the backend.
+        case: the case.
+        suite: the suite's verdicts on this backend, by clause, as in its results.
+    """
     said: dict[str, Any] = {"says": "", "clause": "", "detail": "", "adapter": "", "first": ""}
     said["changes"] = []
     work = fit_of(backend)(case.workload)
@@ -63,6 +75,8 @@ def replayed(backend: Backend, case: Case) -> dict[str, Any]:
     counted = case.clause in COST_CLAUSES
     if counted and COST_PROFILE not in backend.capabilities:
         return {**said, "says": "none"}
+    if counted and (verdict := _by_suite(backend, case, suite.get(case.clause))):
+        return {**said, **verdict}
     try:
         if counted:
             result = plain = judge_cost(backend, case.clause, case.workload, waive=case.waived)
@@ -82,6 +96,25 @@ def replayed(backend: Backend, case: Case) -> dict[str, Any]:
     return {**said, "says": "nothing"}
 
 
+def _by_suite(
+    backend: Backend, case: Case, entry: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """The suite's verdict on a case about cost; None if it did not judge this workload."""
+    asked = [
+        shape.asked_of(backend.capabilities)
+        for shape in SHAPES
+        if shape.clause == case.clause and shape.needs <= frozenset(backend.capabilities)
+    ]
+    if entry is None or case.workload not in asked:
+        return None
+    for failure in entry.get("failures", ()):
+        if failure["workload"] == case.workload.to_dict():
+            found = {"clause": case.clause, "first": case.clause, "detail": failure["detail"]}
+            return {"says": "same", **found}
+    judged_all = entry["verdict"] == "pass" and entry["exercised"] == len(asked)
+    return {"says": "nothing"} if judged_all else None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Replay the cases on the command line; the exit code.
 
@@ -97,14 +130,16 @@ def _main(argv: Sequence[str] | None) -> int:
     parser.add_argument("--backend", required=True, metavar="MODULE:NAME")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE")
     parser.add_argument("--limit-s", type=float, default=60.0, metavar="S")
+    parser.add_argument("--suite", type=Path, metavar="FILE", help="the suite's verdicts")
     parser.add_argument("cases", nargs="+", type=Path, metavar="CASE")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(NO_END))
     backend, _ = load_backend(args.backend, Path.cwd())
+    suite = json.loads(args.suite.read_text(encoding="utf-8")) if args.suite else {}
     with open_log(args.out) as out:
         for path in args.cases:
             signal.setitimer(signal.ITIMER_REAL, args.limit_s)
-            said = replayed(backend, read_case(path))
+            said = replayed(backend, read_case(path), suite)
             signal.setitimer(signal.ITIMER_REAL, 0)
             out.write(json.dumps({"case": path.name, **said}).encode() + b"\n")
             out.flush()

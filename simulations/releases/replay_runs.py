@@ -34,6 +34,7 @@ def replay_cases(
     limit_s: float,
     *,
     again: bool,
+    suite: Json | None = None,
 ) -> dict[str, Json]:
     """Replay cases through one entry point of one release.
 
@@ -44,6 +45,7 @@ def replay_cases(
         cases: the text of each case file, by name.
         limit_s: seconds for one case; a longer one is ended and the others go on.
         again: replay although the results are kept.
+        suite: the results of this suite's run here, if there are any.
 
     Returns:
         The result of each case, by its name; see `simulations.releases.replay`.
@@ -65,7 +67,9 @@ def replay_cases(
         return done
     began = time.monotonic()
     texts = {name: cases[name] for name in left}
-    done |= replays_of(workspace, release, entry_point, texts, limit_s, place)
+    verdicts = place / f"{entry_point.name}-suite.json"
+    write_files(place, {verdicts.name: json.dumps((suite or {}).get("clauses", {})) + "\n"})
+    done |= replays_of(workspace, release, entry_point, texts, limit_s, place, verdicts=verdicts)
     write_files(place, {stem: json.dumps({"key": key, "cases": done}) + "\n"})
     took_s = time.monotonic() - began
     workspace.notify(
@@ -82,6 +86,7 @@ def replays_of(
     limit_s: float,
     place: Path,
     packages: Path | None = None,
+    verdicts: Path | None = None,
 ) -> dict[str, Json]:
     """Replay cases and keep nothing; the result of each, by name.
 
@@ -93,9 +98,11 @@ def replays_of(
         limit_s: seconds for one case.
         place: a folder for the case files and the output.
         packages: a folder of modules that go before the installed ones.
+        verdicts: the file of the suite's verdicts here, which spare replays of cases about cost.
     """
     write_files(place / "cases", dict(cases))
-    return _Replay(workspace, release, entry_point, limit_s, place, packages).results_of(cases)
+    replay = _Replay(workspace, release, entry_point, limit_s, place, packages, verdicts)
+    return replay.results_of(cases)
 
 
 def kept_replays(
@@ -116,6 +123,7 @@ class _Replay:
     limit_s: float
     place: Path
     packages: Path | None
+    verdicts: Path | None
 
     def results_of(self, names: Iterable[str]) -> dict[str, Json]:
         workspace, place = self.workspace, self.place
@@ -131,6 +139,7 @@ class _Replay:
                 f"--backend={self.entry_point.backend}",
                 f"--out={out}",
                 f"--limit-s={self.limit_s}",
+                *([] if self.verdicts is None else [f"--suite={self.verdicts}"]),
                 *(str(place / "cases" / name) for name in left),
             ]
             limit_s = 60 + self.limit_s * len(left)

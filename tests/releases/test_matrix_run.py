@@ -7,10 +7,12 @@ import shutil
 
 import pytest
 
-from cellspec.conformance.run.case import differences, read_case
+from cellspec.conformance.campaign.scaling_shapes import HISTORY, SHAPES
+from cellspec.conformance.run.case import Case, differences, read_case
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.graph.columns import ColumnDescriptor
+from simulations.releases import replay
 from simulations.releases.environments import Workspace
 from simulations.releases.outcome import Plan
 from simulations.releases.replay import replayed
@@ -159,6 +161,34 @@ def test_a_replay_lists_the_changes_of_its_workload() -> None:
         ["without 1 column × 3 rows", "with 1 column × 2 rows"],
     )
     assert replayed(Fewer(), case(2))["changes"] == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "exercised", "rows", "says"),
+    [
+        ("violated", 1, 25, "same"),
+        ("pass", 1, 25, "nothing"),
+        ("pass", 0, 25, "died"),
+        ("inconclusive", 0, 25, "died"),
+        ("pass", 1, 24, "died"),
+    ],
+)
+def test_a_case_about_cost_is_replayed_only_if_the_suite_did_not_judge_its_workload(
+    monkeypatch: pytest.MonkeyPatch, verdict: str, exercised: int, rows: int, says: str
+) -> None:
+    monkeypatch.setattr(replay, "judge_cost", None)
+    (shape,) = (shape for shape in SHAPES if shape.clause == HISTORY)
+    about = Case(shape.work.replace(rows=rows), HISTORY, "it costs more", "reference", ())
+    failure = {"workload": shape.work.to_dict(), "detail": "it costs more here"}
+    entry: dict[str, object] = {"verdict": verdict, "exercised": exercised}
+    suite = {HISTORY: entry | ({"failures": [failure]} if verdict == "violated" else {})}
+    said = replayed(ReferenceBackend(), about, suite)
+    assert said["says"] == says
+    if says == "same":
+        assert (said["clause"], said["first"], said["detail"]) == (
+            *(HISTORY, HISTORY),
+            "it costs more here",
+        )
 
 
 def test_differences_are_listed_by_column_line_and_field() -> None:
