@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cellspec.conformance.campaign.options import MAX_EXAMPLES, SLOW_EXAMPLES
+from cellspec.conformance.campaign.options import MAX_EXAMPLES
 from simulations.releases.release_list import Engine, Release
 
 __all__ = ["Outcome", "Plan", "digest", "rules_name"]
@@ -32,7 +32,7 @@ class Plan:
     """
 
     max_examples: int = MAX_EXAMPLES
-    older: int = SLOW_EXAMPLES
+    older: int = 10
     seed: int = 0
     seeds: int = 3
     newest: int = 2
