@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 
 import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits
 from cellspec.check.checker import Finding
-from cellspec.conformance.campaign import causes as causes_module
 from cellspec.conformance.campaign.campaign import run_campaign
 from cellspec.conformance.campaign.causes import Causes, Place
 from cellspec.conformance.campaign.needs import needs_of
-from cellspec.conformance.campaign.options import Options
 from cellspec.conformance.campaign.rehearsal import Rehearsal
-from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.campaign.symptoms import symptom_of
 from cellspec.conformance.judge.run_result import RunResult
-from cellspec.conformance.run.backend import check_capabilities
 from cellspec.conformance.run.workload import Fault, Workload
-from cellspec.engines.reference import ReferenceBackend
-from cellspec.errors import SpecError
 from cellspec.machine.machine import FailurePolicy, Limits
 from tests.matrix.combined_mutants import combined
 from tests.matrix.engine_mutants import ENGINE_MUTANTS
@@ -279,42 +272,6 @@ def noting(works: list[Workload]) -> Breaks:
         return []
 
     return breaks
-
-
-@pytest.mark.parametrize(
-    ("slow", "bound", "runs"),
-    [(False, None, 600), (False, 400, 60), (False, 5000, 600), (True, None, 60), (True, 40, 10)],
-)
-def test_a_backend_may_bound_the_search_for_smaller_workloads(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slow: bool, bound: int | None, runs: int
-) -> None:
-    """What one root cause may take of it stays the same share."""
-
-    class Slow(ReferenceBackend):
-        search_runs = bound
-
-    engine = Engine(lambda _: ["SCHED-09"])
-    searched: list[int] = []
-
-    def shrunk_workload(work: Workload, _: object, *, runs_max: int, fit: object) -> Workload:
-        searched.append(runs_max)
-        assert fit is not None
-        return work
-
-    monkeypatch.setattr(causes_module, "shrunk_workload", shrunk_workload)
-    monkeypatch.setattr(Suite, "run", lambda _, work, waive=(): engine(work, waive))
-    suite = Suite(Options("slow", tmp_path, slow=slow), Slow(), False, profiles=(), expected={})
-    suite.causes.sort(engine(PLAIN, ()))
-    assert searched == [runs]
-
-
-@pytest.mark.parametrize("bound", [-1, 1.5, True, "many"])
-def test_the_bound_of_the_search_is_an_integer_from_0(bound: object) -> None:
-    class Odd(ReferenceBackend):
-        search_runs = bound
-
-    with pytest.raises(SpecError, match="backend Odd: search_runs: expected an integer from 0"):
-        check_capabilities(Odd())
 
 
 def test_seeds_join_their_evidence_and_a_failure_says_its_seed() -> None:

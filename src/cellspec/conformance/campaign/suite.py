@@ -26,7 +26,7 @@ from typing import Any
 
 from cellspec.clauses import Clause, clauses
 from cellspec.conformance.campaign.campaign import run_campaign
-from cellspec.conformance.campaign.causes import RUNS_MAX, SHRINK_RUNS_MAX, Causes, Root
+from cellspec.conformance.campaign.causes import Causes, Root
 from cellspec.conformance.campaign.event_cost import cost_ratios
 from cellspec.conformance.campaign.options import (
     SLOW_DRAWN_FOR_ONE,
@@ -52,7 +52,6 @@ from cellspec.conformance.run.backend import (
     Fit,
     bypass_bound_of,
     fit_of,
-    search_runs_of,
 )
 from cellspec.conformance.run.case import Case, read_case
 from cellspec.conformance.run.loading import expect_named, load_backend
@@ -174,13 +173,9 @@ class Suite:
     @cached_property
     def causes(self) -> Causes:
         """The roots of all that broke."""
-        one, most = SHRINK_RUNS_MAX, RUNS_MAX
         if self.options.slow:
-            one, most = SLOW_SHRINK_RUNS, SLOW_RUNS
-        bound = search_runs_of(self.backend)
-        if bound is not None and bound < most:
-            one, most = one * bound // most, bound
-        return Causes(self.run, fit=self.fit, shrink_runs=one, runs=most)
+            return Causes(self.run, fit=self.fit, shrink_runs=SLOW_SHRINK_RUNS, runs=SLOW_RUNS)
+        return Causes(self.run, fit=self.fit)
 
     def not_run(self, profile: Profile) -> str:
         """The reason why a profile has no campaign, as far as known now; "" if it has one."""

@@ -69,10 +69,6 @@ told otherwise sets an attribute ``reads_foreign`` to True and reads in ``probe.
 what such an exception counts as in this workload: ``"permanent"``, or ``"retryable"``, which some
 workloads with the capability ``filters`` ask for.
 
-A backend whose runs take long (tens of milliseconds) may bound in an attribute ``search_runs`` the
-runs that a conformance run spends in search of smaller workloads: about 4,000 without it. The
-smallest workload of a violation may be larger then.
-
 A backend that saves promptly by another policy than rows names it in an attribute ``saving``: a
 `cellspec.conformance.SavePolicy` of row groups, or of seconds.
 
@@ -139,7 +135,6 @@ __all__ = [
     "killer_tries_of",
     "reasons_of",
     "saving_of",
-    "search_runs_of",
 ]
 
 CAPABILITIES: Final = (
@@ -296,19 +291,6 @@ def bypass_bound_of(backend: Backend) -> int | None:
     return promised
 
 
-def search_runs_of(backend: Backend) -> int | None:
-    """The most runs in search of smaller workloads; None if the backend leaves that to the suite.
-
-    Raises:
-        SpecError: its attribute ``search_runs`` is no integer from 0.
-    """
-    most: int | None = getattr(backend, "search_runs", None)
-    if most is not None and (type(most) is not int or most < 0):
-        where = f"backend {type(backend).__name__}: search_runs"
-        raise SpecError(f"{where}: expected an integer from 0, got {most!r}")
-    return most
-
-
 def killer_tries_of(backend: Backend) -> int | None:
     """How often a cell that ends the process is tried; None without the capability.
 
@@ -407,7 +389,6 @@ def check_capabilities(backend: Backend) -> None:
         raise SpecError(f"{where}: reads_foreign: expected True or False")
     idle_s_of(backend)
     bypass_bound_of(backend)
-    search_runs_of(backend)
     killer_tries_of(backend)
     if "core" not in capabilities:
         raise SpecError(f"{where}: capabilities: 'core' is missing; no engine is without it")

@@ -76,14 +76,12 @@ class CreateBackend:
         capabilities: the capabilities of this release through `create`.
         unasked: situations that a workload cannot ask of it, with the reasons.
         unclaimed: the capabilities that it has not, with the reasons.
-        search_runs: runs in search of smaller workloads, of about 55 ms of CPU time each.
 
     Raises:
         SpecError: DataDesigner is not installed.
     """
 
     name = "datadesigner-create"
-    search_runs = 1300
 
     def __init__(self) -> None:
         self.release = load()
