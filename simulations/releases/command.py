@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         default=plan.max_examples,
         metavar="N",
         help=f"workloads of each profile and seed ({plan.max_examples}); "
-        f"for releases before the newest {plan.newest} at most {plan.older}, dense ones",
+        f"for releases before the newest {plan.newest} at most {plan.older}",
     )
     parser.add_argument(
         "--seed", type=_at_least(0), default=plan.seed, metavar="N", help="the first of the draws"
@@ -307,7 +307,7 @@ def _suites(
             run_suite(workspace, release, entry_point, asked.plan)
 
     def takes(one: tuple[Release, EntryPoint]) -> tuple[bool, bool]:
-        return asked.plan.is_dense(workspace.engine, one[0]), not one[1].public
+        return asked.plan.is_older(workspace.engine, one[0]), not one[1].public
 
     beside = replace(asked, plan=replace(asked.plan, jobs=1))
     suites = sorted(product(reversed(usable), asked.entry_points), key=takes)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cellspec.conformance.campaign.options import MAX_EXAMPLES
+from cellspec.conformance.campaign.options import MAX_EXAMPLES, SLOW_CHOSEN_BELOW
 from simulations.releases.release_list import Engine, Release
 
 __all__ = ["Outcome", "Plan", "digest", "rules_name"]
@@ -19,9 +19,8 @@ class Plan:
 
     Attributes:
         max_examples: workloads of each profile and seed for the newest releases.
-        older: workloads of each profile for older releases, at most. They are *dense*: of several
-            drawn ones the suite runs the one that covers most that is new, as it does for an
-            engine that is slow.
+        older: workloads of each profile for older releases, at most. The suite takes these for
+            slow engines: it searches little for smaller workloads.
         seed: the first seed of their draws.
         seeds: how many seeds the newest releases get; older ones get one.
         newest: how many releases count as newest.
@@ -32,7 +31,7 @@ class Plan:
     """
 
     max_examples: int = MAX_EXAMPLES
-    older: int = 10
+    older: int = SLOW_CHOSEN_BELOW
     seed: int = 0
     seeds: int = 3
     newest: int = 2
@@ -43,16 +42,16 @@ class Plan:
 
     def seeds_of(self, engine: Engine, release: Release) -> list[int]:
         """The seeds that a release of a list is judged with."""
-        seeds = 1 if self.is_dense(engine, release) else self.seeds
+        seeds = 1 if self.is_older(engine, release) else self.seeds
         return list(range(self.seed, self.seed + seeds))
 
     def examples_of(self, engine: Engine, release: Release) -> int:
         """The workloads of each profile and seed that a release of a list is judged with."""
         most = self.max_examples
-        return min(most, self.older) if self.is_dense(engine, release) else most
+        return min(most, self.older) if self.is_older(engine, release) else most
 
-    def is_dense(self, engine: Engine, release: Release) -> bool:
-        """Whether a release of a list gets few, dense workloads; the older ones do."""
+    def is_older(self, engine: Engine, release: Release) -> bool:
+        """Whether a release of a list is judged by few workloads, as one before the newest is."""
         return release not in engine.releases[-self.newest :]
 
 

@@ -81,7 +81,7 @@ def _options(workspace: Workspace, release: Release, plan: Plan) -> list[str]:
     """The options of the suite for a release."""
     engine = workspace.engine
     asked = [f"--max-examples={plan.examples_of(engine, release)}", f"--seed={plan.seed}"]
-    if plan.is_dense(engine, release):
+    if plan.is_older(engine, release):
         return [*asked, "--slow"]
     return [*asked, f"--seeds={plan.seeds}"]
 

@@ -59,7 +59,7 @@ def test_the_newest_two_releases_get_all_seeds_and_workloads(tmp_path: Path) -> 
     listed = engine(tmp_path)
     plan = Plan(seed=7, seeds=3)
     assert [plan.seeds_of(listed, one) for one in listed.releases] == [[7], [7, 8, 9], [7, 8, 9]]
-    assert [plan.is_dense(listed, one) for one in listed.releases] == [True, False, False]
+    assert [plan.is_older(listed, one) for one in listed.releases] == [True, False, False]
     plan = Plan(max_examples=250, older=100)
     assert [plan.examples_of(listed, one) for one in listed.releases] == [100, 250, 250]
     assert Plan(max_examples=40, older=50).examples_of(listed, listed.releases[0]) == 40
@@ -78,13 +78,13 @@ def test_one_run_of_the_suite_draws_from_all_seeds(
 
     monkeypatch.setattr(Workspace, "run", run)
     old, *_, new = workspace.engine.releases
-    plan = Plan(max_examples=30, seed=4, seeds=3)
+    plan = Plan(max_examples=50, seed=4, seeds=3)
     for release in (new, old):
         outcome = run_suite(workspace, release, workspace.engine.entry_points[0], plan)
         assert (outcome.status, outcome.seeds) == ("died", [])
     assert asked == [
-        ["--max-examples=30", "--seed=4", "--seeds=3"],
-        ["--max-examples=20", "--seed=4", "--slow"],
+        ["--max-examples=50", "--seed=4", "--seeds=3"],
+        ["--max-examples=40", "--seed=4", "--slow"],
     ]
 
 

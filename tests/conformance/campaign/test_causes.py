@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,12 @@ from cellspec.check.checker import Finding
 from cellspec.conformance.campaign.campaign import run_campaign
 from cellspec.conformance.campaign.causes import Causes, Place
 from cellspec.conformance.campaign.needs import needs_of
+from cellspec.conformance.campaign.options import Options
 from cellspec.conformance.campaign.rehearsal import Rehearsal
+from cellspec.conformance.campaign.results import Campaign
+from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.campaign.symptoms import symptom_of
+from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.machine.machine import FailurePolicy, Limits
@@ -329,6 +334,22 @@ def test_a_campaign_with_a_rehearsal_runs_one_workload_of_so_many_on_the_engine(
 
 
 # Engines of which the bugs are known
+
+
+@pytest.mark.parametrize(("examples", "chosen"), [(20, True), (39, True), (40, False)])
+def test_a_slow_engine_that_runs_more_workloads_runs_them_as_they_are_drawn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, examples: int, chosen: bool
+) -> None:
+    asked: list[bool] = []
+
+    def run(_: object, profile: str, *, rehearsal: object, **_options: object) -> Campaign:
+        asked.append(rehearsal is not None)
+        return Campaign(profile, Evidence())
+
+    monkeypatch.setattr("cellspec.conformance.campaign.suite.run_campaign", run)
+    options = Options("reference", tmp_path, profiles="core", max_examples=examples, slow=True)
+    Suite.of(options).run_all()
+    assert asked == [chosen]
 
 
 def test_real_bugs_two_at_a_time_are_told_apart() -> None:

@@ -15,6 +15,7 @@ from cellspec.text import did_you_mean, quoted
 
 __all__ = [
     "MAX_EXAMPLES",
+    "SLOW_CHOSEN_BELOW",
     "SLOW_DRAWN_FOR_ONE",
     "SLOW_EXAMPLES",
     "SLOW_RUNS",
@@ -38,6 +39,10 @@ SLOW_EXAMPLES = 20
 SLOW_DRAWN_FOR_ONE = 8
 """Of so many workloads that are drawn for a slow engine, one is run."""
 
+SLOW_CHOSEN_BELOW = 40
+"""A slow engine that runs at least so many workloads of a campaign runs them as they are drawn. To
+choose among others takes longer than to run more, unless a run takes seconds."""
+
 SLOW_SHRINK_RUNS = 60
 """Runs of a slow engine in search of a smaller workload for one violation."""
 
@@ -57,7 +62,8 @@ class Options:
         max_examples: workloads of each campaign.
         seed: the seed of the draws; of several the first.
         seeds: how many seeds there are; their evidence counts together.
-        slow: run few workloads, each dense, for an engine that needs seconds for a run.
+        slow: run few workloads, each dense, for an engine that needs seconds for a run; of
+            `SLOW_CHOSEN_BELOW` or more each as it is drawn.
         xfails: the list of expected failures.
         first: stop a campaign at its first violation.
         allow_inconclusive: let a run pass with inconclusive clauses.

@@ -29,6 +29,7 @@ from cellspec.conformance.campaign.campaign import run_campaign
 from cellspec.conformance.campaign.causes import Causes, Root
 from cellspec.conformance.campaign.event_cost import cost_ratios
 from cellspec.conformance.campaign.options import (
+    SLOW_CHOSEN_BELOW,
     SLOW_DRAWN_FOR_ONE,
     SLOW_RUNS,
     SLOW_SHRINK_RUNS,
@@ -262,8 +263,8 @@ class Suite:
         return campaign
 
     def _rehearsal(self, profile: Profile, unasked: Collection[str]) -> Rehearsal | None:
-        """Chooses the workloads of a campaign of a slow engine."""
-        if not self.options.slow:
+        """Chooses the workloads of a campaign of a slow engine, if they are few."""
+        if not self.options.slow or self.options.max_examples >= SLOW_CHOSEN_BELOW:
             return None
         fast, _ = load_backend("reference", self.options.folder)
         goals = [
