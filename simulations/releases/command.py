@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_at_least(1),
         default=plan.jobs,
         metavar="N",
-        help=f"runs at once ({plan.jobs})",
+        help=f"runs at once ({plan.jobs}); the scripts go beside the suite, one at a time",
     )
     parser.add_argument(
         "--limit-s",
