@@ -93,7 +93,7 @@ _BLOCK = re.compile(
 _LINES_SHOWN = 40
 _CHANGING = (
     (re.compile(r"^=+ (.*?) =+$"), r"=== \1 ==="),
-    (re.compile(r" in \d+\.\d+s\b"), " in …"),
+    (re.compile(r" in \d+\.\d+s\b( \([0-9:]+\))?"), " in …"),
     (re.compile(r"CPU time × \d+\.\d+"), "CPU time × …"),
 )
 
