@@ -434,6 +434,29 @@ def test_a_claim_that_is_written_again_writes_no_data_before_it() -> None:
     assert not result.violations
 
 
+@pytest.mark.clause("STOP-05")
+@pytest.mark.parametrize("backend", [ReferenceBackend(), ThreadBackend()], ids=lambda b: b.name)
+def test_a_slow_write_of_drops_alone_is_announced(backend: Backend) -> None:
+    """At a request to stop only the drop of a row is left to write, and that takes a second."""
+    work = Workload(
+        (ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])),
+        rows=2,
+        latency_s={"a": 0.0, "b": 0.5},
+        failures=FailurePolicy(max_attempts=3),
+        faults=(Fault("b", 0),),
+        rejects=(("b", 1),),
+        checkpoint_every_rows=1,
+        checkpoint_version=2,
+        storage_s=1.0,
+        stop_at=(5,),
+    )
+    result = run_workload(backend, work)
+    assert not result.violations
+    kinds = [(event["event"], event.get("rows")) for event in result.events]
+    assert ("write_begin", 1) in kinds
+    assert ("durable", 1) in kinds
+
+
 @pytest.mark.clause("CKPT-19")
 def test_a_policy_by_which_no_save_was_due_is_not_exercised() -> None:
     class Seldom(ReferenceBackend):

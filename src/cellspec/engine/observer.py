@@ -78,6 +78,12 @@ class Observer:
     def rows_durable(self, column: str, start: int, stop: int) -> None:
         """Rows ``[start, stop)`` of a column ("": of every column) are safe on storage."""
 
+    def drops_begin(self, start: int, stop: int) -> None:
+        """The drops of rows ``[start, stop)`` are about to be written, and no cell with them."""
+
+    def drops_durable(self, start: int, stop: int) -> None:
+        """Drops that were written without a cell are on storage."""
+
     def checkpoint_begin(self, checkpoint: Checkpoint) -> None:
         """A checkpoint is about to be written."""
 

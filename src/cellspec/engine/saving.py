@@ -15,6 +15,7 @@ from cellspec.engine.calls import CheckpointPlan, Drop, Save
 from cellspec.engine.observer import Observer
 from cellspec.engine.progress import Progress
 from cellspec.graph.nodes import barrier_key
+from cellspec.graph.rowset import ranges_of
 from cellspec.state.checkpoint import Checkpoint, read_payload
 from cellspec.state.claims import (
     Claim,
@@ -101,6 +102,8 @@ class Saving:
         self.in_flight = save
         for name, start, stop in save.ranges:
             self._observer.rows_begin(name, start, stop)
+        for start, stop in _drops_alone(save):
+            self._observer.drops_begin(start, stop)
         return save
 
     def is_due(self) -> bool:
@@ -161,6 +164,8 @@ class Saving:
             column = self.progress.rules.index[name]
             self._durable[column] = join(self._durable[column], normal([(start, stop)]))
             self._observer.rows_durable(name, start, stop)
+        for start, stop in _drops_alone(save):
+            self._observer.drops_durable(start, stop)
         safe = reduce(meet, self._durable)
         for start, stop in spans(minus(safe, self._released)):
             self._release(start, stop)
@@ -227,3 +232,8 @@ class Saving:
             and progress.state[barrier_key(rule.index, row // rule.scope_rows)] != ENDED
             for rule in progress.rules.columns
         )
+
+
+def _drops_alone(save: Save) -> list[tuple[int, int]]:
+    """The ranges of dropped rows that a save writes with no cell beside them."""
+    return [] if save.ranges else list(ranges_of(save.dropped))

@@ -244,6 +244,14 @@ class _Reports(Observer):
     def rows_durable(self, column: str, start: int, stop: int) -> None:
         self.probe.durable(column, start, stop)
 
+    def drops_begin(self, start: int, stop: int) -> None:
+        if self._slow_storage:
+            self.probe.write_begin("", start, stop)
+
+    def drops_durable(self, start: int, stop: int) -> None:
+        if self._slow_storage:
+            self.probe.durable("", start, stop)
+
     def checkpoint_begin(self, checkpoint: Checkpoint) -> None:
         self.probe.checkpoint_begin(_claim(checkpoint))
 
