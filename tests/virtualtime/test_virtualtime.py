@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import gc
 import itertools
@@ -1539,3 +1540,41 @@ def test_an_exception_of_main_comes_out_and_other_tasks_are_still_cleaned_up() -
     with pytest.raises(ValueError, match="mine"):
         virtualtime.run(main())
     assert log == ["clean"]
+
+
+async def _cancelled_by_a_group() -> list[int]:
+    """The order in which a task group cancels 30 tasks, as one of them fails."""
+    order = []
+
+    async def sleeper(number: int) -> None:
+        try:
+            await asyncio.sleep(99)
+        except asyncio.CancelledError:
+            order.append(number)
+            raise
+
+    async def fails() -> None:
+        await asyncio.sleep(1)
+        raise ValueError
+
+    with contextlib.suppress(ExceptionGroup):
+        async with asyncio.TaskGroup() as group:
+            for number in range(30):
+                group.create_task(sleeper(number))
+            group.create_task(fails())
+    return order
+
+
+async def _pending_in_threads() -> list[int]:
+    """The order of a set of 30 futures of the default executor."""
+    loop = asyncio.get_running_loop()
+    jobs = [loop.run_in_executor(None, int, number) for number in range(30)]
+    done, _ = await asyncio.wait(jobs)
+    return [job.result() for job in done]
+
+
+@pytest.mark.parametrize("order", [_cancelled_by_a_group, _pending_in_threads])
+def test_sets_of_tasks_and_futures_have_the_same_order_in_each_run(
+    order: Callable[[], Coroutine[Any, Any, list[int]]],
+) -> None:
+    assert virtualtime.run(order) == list(range(30))

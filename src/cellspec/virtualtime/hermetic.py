@@ -15,7 +15,7 @@ from collections.abc import Callable
 from threading import current_thread, get_ident
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
 
-from cellspec.virtualtime.tasks import RealTimeError
+from cellspec.virtualtime.tasks import NumberedFuture, RealTimeError
 
 __all__ = ["HermeticLoop"]
 
@@ -74,6 +74,7 @@ class HermeticLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._inline_executors = inline_executors
         self._in_job = False
+        self._jobs_made = 0
         self._aborted: BaseException | None = None
 
     def call_soon(
@@ -126,7 +127,8 @@ class HermeticLoop(asyncio.BaseEventLoop):
             RealTimeError: if `executor` is given, unless the loop has `inline_executors`.
         """
         self._check_executor("loop.run_in_executor", executor)
-        future: asyncio.Future[T] = self.create_future()
+        self._jobs_made += 1
+        future: asyncio.Future[T] = NumberedFuture(number=self._jobs_made, loop=self)
         self.call_soon(self._run_job, future, func, args, context=contextvars.Context())
         return future
 

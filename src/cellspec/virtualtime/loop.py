@@ -14,7 +14,8 @@ computations.
 315360000.0
 
 **Order.** Timers fire in the order of their deadlines, callbacks run in the order of registration,
-and the process's hash seed changes nothing. A ``seed`` asks for another order that the code under
+and neither the process's hash seed nor the addresses of tasks that are kept in sets change
+anything. A ``seed`` asks for another order that the code under
 test must bear as well. Within one iteration of the loop:
 
 - a plain callback (``call_soon``, done callbacks, timers) stays first in, first out: it runs after
@@ -62,6 +63,7 @@ from cellspec.virtualtime.tasks import (
     Abandoned,
     Deadlock,
     Livelock,
+    NumberedTask,
     RealTimeError,
     VirtualTimeError,
     WaitingTask,
@@ -259,11 +261,16 @@ class VirtualTimeLoop(HermeticLoop):
     # Tasks
 
     def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
-        """A task, with a name that is the same in each run of the same program."""
+        """A task, with a name and a place in sets that are the same in each run of a program."""
         self._tasks_made += 1
         if kwargs.get("name") is None:
             kwargs["name"] = f"Task-{self._tasks_made}"
-        task: asyncio.Task[Any] = super().create_task(coro, **kwargs)
+        task: asyncio.Task[Any]
+        if self.get_task_factory() is None:
+            self._check_usable()
+            task = NumberedTask(coro, number=self._tasks_made, loop=self, **kwargs)
+        else:
+            task = super().create_task(coro, **kwargs)
         self._tasks.add(task)
         return task
 

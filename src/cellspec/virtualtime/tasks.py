@@ -21,6 +21,8 @@ __all__ = [
     "Abandoned",
     "Deadlock",
     "Livelock",
+    "NumberedFuture",
+    "NumberedTask",
     "RealTimeError",
     "VirtualTimeError",
     "WaitingTask",
@@ -87,6 +89,33 @@ class Abandoned(BaseException):
 
     It is a `BaseException` other than a cancellation: a handler of those would go on.
     """
+
+
+class NumberedTask(asyncio.Task[Any]):
+    """A task whose place in a set is the same in each run.
+
+    `asyncio.TaskGroup` and `asyncio.wait` keep tasks in sets, and so do programs. The order of a
+    set follows the hashes of its items, which are addresses unless a class says otherwise: then
+    tasks are cancelled in another order from run to run.
+    """
+
+    def __init__(self, coro: Any, *, number: int, **kwargs: Any) -> None:
+        self._number = number
+        super().__init__(coro, **kwargs)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class NumberedFuture(asyncio.Future[Any]):
+    """The same for a future that a program gets from its loop, and may keep in a set."""
+
+    def __init__(self, *, number: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._number = number
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._number
 
 
 class WeakInOrder:
