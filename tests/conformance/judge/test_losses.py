@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from cellspec import Action, ColumnDescriptor, ExecutionGraph, ExecutionTraits, Machine, Violation
+from cellspec import (
+    Action,
+    ColumnDescriptor,
+    ExecutionGraph,
+    ExecutionTraits,
+    FailurePolicy,
+    Machine,
+    Violation,
+)
 from cellspec.conformance import Backend, Probe, Workload, run_workload
 from cellspec.conformance.campaign.campaign import run_campaign
 from cellspec.conformance.judge.profiles import profile_of
@@ -56,6 +64,26 @@ def test_what_was_lost_is_made_again_and_what_was_made_from_it_stays() -> None:
     again = {start for start in starts if starts.count(start) > 1}
     assert again == {(e["column"], e.get("rows"), e.get("scope")) for e in lost}
     assert result.outcomes == ["success"]
+
+
+@pytest.mark.clause("TABLE-06")
+def test_what_is_made_again_does_not_time_out_where_a_run_without_a_loss_does_not() -> None:
+    """The barrier is in time at first; all its later calls would take longer than the bound."""
+    work = Workload(
+        (
+            ColumnDescriptor("a", traits=T.START | T.BARRIER),
+            ColumnDescriptor("b", dependencies=["a"]),
+        ),
+        rows=2,
+        seed=2,
+        failures=FailurePolicy(max_attempts=2, timeout_s=1.03125),
+        latency_s={"a": 2.0},
+        crashes=(3,),
+        worker_losses=(3, 3),
+    )
+    result = run_workload(ColumnFirst(), work)
+    assert {"worker_lost", "crash"} <= {event["event"] for event in result.events}
+    assert not result.violations
 
 
 def test_an_engine_that_cannot_lose_a_worker_is_not_asked_to() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +28,7 @@ from cellspec.conformance.run.values import (
     barrier_values,
     value_of,
 )
-from cellspec.conformance.run.workload import HANG_BOUNDS, Fault, Workload
+from cellspec.conformance.run.workload import HANG_BOUNDS, TICK_S, Fault, Workload
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
 from cellspec.graph.rowset import ranges_of
 from cellspec.machine.machine import Failure
@@ -201,12 +202,16 @@ class Calls:
         """The next call of a cell or a barrier; its number decides how it goes."""
         nth = self._calls_of.get((column, start), 0) + 1
         self._calls_of[column, start] = nth
+        again = self.remade.is_again(column, start)
         end_s = self._work.end_s(self._incarnation, column, start, nth)
         if end_s is None:
-            latency_s = self._work.latency(column, start, nth) * self._clock.scale
+            latency_s = self._work.latency(column, start, nth)
+            if again and self._work.timeout_s is not None:
+                # A node that is made again meets no fault: so it does not time out either.
+                latency_s = min(latency_s, _tick_before(self._work.timeout_s))
+            latency_s *= self._clock.scale
         else:
             latency_s = max(0.0, end_s * self._clock.scale - self._clock.now())
-        again = self.remade.is_again(column, start)
         fault = None if again else self._work.fault(column, start, nth)
         if fault is not None and fault.failure == "timeout":
             # It does not fail by itself: the engine has to end it.
@@ -543,3 +548,8 @@ def _failure(call: Call, fault: Fault, wait_s: float | None) -> Exception:
     if fault.failure == "permanent":
         return Permanent(text)
     return BackPressure(text, retry_after_s=wait_s)
+
+
+def _tick_before(bound_s: float) -> float:
+    """The longest latency of a call that does not reach its bound."""
+    return (math.ceil(bound_s / TICK_S) - 1) * TICK_S
