@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cellspec.conformance.campaign.options import MAX_EXAMPLES
 from cellspec.errors import SpecError
 from tests.matrix import power
 from tests.matrix.engine_mutants import EngineMutant
-from tests.matrix.power import ENGINES, SEEDS, Death, Drawn, page, put_to, too_seldom
+from tests.matrix.power import (
+    ENGINES,
+    LEAST_SHARE,
+    PAGE,
+    SEEDS,
+    Death,
+    Drawn,
+    page,
+    put_to,
+    too_seldom,
+)
 
 ANY = ENGINES[0].name
 
@@ -39,6 +51,18 @@ def test_a_broken_engine_that_dies_too_seldom_needs_a_reason(
     assert too_seldom(few, SEEDS) == {ANY}
     monkeypatch.setitem(power.REASONS, ANY, "it is rare")
     assert f"| {ANY} | 18 of {SEEDS} | 0, 1 | it is rare |" in page(few, SEEDS, MAX_EXAMPLES)
+
+
+def test_the_published_page_leaves_no_broken_engine_unexplained() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert f"its default size, {MAX_EXAMPLES} of each profile" in text
+    assert f"each of {SEEDS} seeds" in text, "`make power` is due"
+    _, _, table = text.partition("## Every broken engine")
+    rows = re.findall(r"^\| (.+?) \| (\d+) \| ", table, re.MULTILINE)
+    killed = {name: int(seeds) for name, seeds in rows}
+    assert killed.keys() == {mutant.name for mutant in ENGINES}, "`make power` is due"
+    few = {name for name, seeds in killed.items() if seeds < LEAST_SHARE * SEEDS}
+    assert few <= power.REASONS.keys()
 
 
 def test_the_reasons_are_those_of_broken_engines() -> None:
