@@ -25,6 +25,7 @@ from cellspec.engines.datadesigner.create import CreateBackend
 from cellspec.engines.datadesigner.handoff import Handoff
 from cellspec.machine.machine import FailurePolicy, Limits
 from cellspec.virtualtime.loop import run as run_virtually
+from tests.engines.door_cases import DROPPED_IN_A_BARRIER, expect_a_drop_and_no_skip
 
 pytestmark = pytest.mark.datadesigner
 
@@ -124,28 +125,9 @@ def test_skips_spread_as_the_workload_says(backend: CreateBackend) -> None:
 def test_a_row_that_is_dropped_during_a_barrier_is_not_skipped_at_its_end(
     backend: CreateBackend,
 ) -> None:
-    """A row that a barrier left out for its skip is over once it is dropped, and not skipped."""
     if "skips" not in backend.capabilities:
         pytest.skip("the release has no skip conditions")
-    columns = (
-        ColumnDescriptor("b", may_skip=True),
-        ColumnDescriptor("d"),
-        ColumnDescriptor("e", traits=T.BATCH_BARRIER, dependencies=["b"]),
-    )
-    work = Workload(
-        columns,
-        rows=2,
-        batch_size=2,
-        skips=(("b", 0),),
-        latency_s={"d": 1.0, "e": 4.0},
-        faults=(Fault("d", 0, failure="permanent"),),
-    )
-    result = run(backend, work)
-    assert not result.violations
-    assert {event["event"]: event.get("rows") for event in result.events}["drop"] == 0
-    assert ("e", 0) not in {
-        (event["column"], event["rows"]) for event in result.events if event["event"] == "skip"
-    }
+    expect_a_drop_and_no_skip(run(backend, DROPPED_IN_A_BARRIER))
 
 
 def test_a_failure_for_good_drops_its_row(backend: CreateBackend) -> None:
