@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,12 @@ def test_what_takes_longest_is_begun_first(
         begun.append(f"{release.version} {entry_point.name}")
         return Outcome()
 
+    def in_order(_: int, tasks: Iterable[Callable[[], Any]]) -> list[Any]:
+        return [task() for task in tasks]
+
     monkeypatch.setattr("simulations.releases.command.run_suite", judged)
+    # Two threads would take the tasks in order, yet might note them in another.
+    monkeypatch.setattr("simulations.releases.command.at_once", in_order)
     listed = str(workspace.folder.parent / "lists" / "toy.toml")
     main([listed, f"--work={workspace.folder}", f"--out={tmp_path / 'out'}", "--jobs=1"])
     assert begun == [
