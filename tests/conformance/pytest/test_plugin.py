@@ -151,6 +151,7 @@ backend = Backend()
 '''
 
 FEW = "--max-examples=40"
+SHORT = "--max-examples=3"
 # Options that mean nothing together, or would lose a file, and what is said of them.
 TOGETHER = (
     (
@@ -607,12 +608,90 @@ def test_a_slow_engine_is_put_to_few_workloads(suite: pytest.Pytester) -> None:
 def test_an_adapter_that_is_wired_wrong_is_told_from_an_engine_that_is_wrong(
     suite: pytest.Pytester,
 ) -> None:
-    for name, blamed in (("Miswired", "adapter"), ("Lazy", "adapter"), ("Hasty", "engine")):
+    for name in ("Miswired", "Lazy"):
         result = judge(suite, name, FEW)
         assert result.parseoutcomes()["failed"] == 1
-        assert f"smoke: your {blamed} is wrong: " in text_of(result)
+        assert "smoke: your adapter is wrong: " in text_of(result)
         assert "all other tests are not run" in text_of(result)
         result.stdout.fnmatch_lines(["core *–  the smoke test failed"])
+        assert result.ret == BAD_INPUT
+    result = judge(suite, "Hasty", SHORT, "-rf")
+    result.stdout.fnmatch_lines(["FAILED *test_clause?SCHED-10?*", "core *3 of 3 *"])
+    assert "smoke:" not in text_of(result)
+    assert result.ret == VIOLATED
+
+
+WAITS = """
+    import asyncio
+    from engine import Backend
+
+    class Waits(Backend):
+        "It waits before each workload of two rows or more; with one row too if it is told so."
+        least = 2
+
+        async def run(self, probe):
+            if probe.rows >= self.least:
+                await asyncio.sleep(0.25)
+            await super().run(probe)
+
+    class WaitsAlways(Waits):
+        least = 1
+    """
+"""Engines that break SCHED-15 in the smoke test."""
+
+
+def waits(suite: pytest.Pytester, name: str, *options: str) -> pytest.RunResult:
+    suite.makepyfile(waits=WAITS)
+    return suite.runpytest(*SUITE, f"--engine-backend=waits:{name}", *options)
+
+
+@pytest.mark.parametrize("name", ["Waits", "WaitsAlways"])
+def test_what_an_engine_breaks_in_the_smoke_test_hides_nothing_else(
+    suite: pytest.Pytester, name: str
+) -> None:
+    result = waits(suite, name, SHORT, "-rf")
+    result.stdout.fnmatch_lines(["FAILED *SCHED-15*", "core *3 of 3 *", "clauses: 1 violated, *"])
+    assert result.ret == VIOLATED
+
+
+def test_what_breaks_in_the_smoke_test_fails_no_run_that_did_not_ask_for_it(
+    suite: pytest.Pytester,
+) -> None:
+    result = waits(suite, "WaitsAlways", SHORT, "--conformance-only=BARR-06")
+    result.stdout.fnmatch_lines(
+        ["clauses: 1 inconclusive", "  broken too, and not asked for: SCHED-15 *"]
+    )
+    assert result.ret == FINE
+
+
+def test_an_expected_failure_may_be_one_of_the_smoke_test(suite: pytest.Pytester) -> None:
+    Path("known.txt").write_text("SCHED-15 known\nSCHED-10 never saves\n")
+    result = waits(suite, "WaitsAlways", SHORT, "--conformance-xfails=known.txt", "-k", "SCHED-15")
+    result.assert_outcomes(xfailed=1)
+    assert result.ret == FINE
+    result = judge(suite, "Lazy", SHORT, "--conformance-xfails=known.txt", "-k", "SCHED-10")
+    assert result.parseoutcomes()["xfailed"] == 1
+    result.stdout.fnmatch_lines(["core *3 of 3 *"])
+
+
+def test_a_run_that_stops_at_its_first_failure_stops_in_the_smoke_test_too(
+    suite: pytest.Pytester,
+) -> None:
+    result = waits(suite, "Waits", SHORT, "--conformance-first")
+    assert result.parseoutcomes()["failed"] == 1
+    result.stdout.fnmatch_lines(
+        [
+            "SCHED-15 is broken by columns 1 (workload 2 of the smoke test)",
+            "core *–  the smoke test broke SCHED-15, and all profiles rest on it",
+        ]
+    )
+
+
+def test_a_run_that_broke_a_clause_in_the_smoke_test_is_a_baseline(suite: pytest.Pytester) -> None:
+    waits(suite, "Waits", SHORT, "--conformance-json=base.json")
+    result = waits(suite, "Waits", SHORT, "--conformance-baseline=base.json")
+    result.stdout.fnmatch_lines(["  still broken: SCHED-15"])
+    assert result.ret == FINE
 
 
 def test_a_bug_of_the_suite_in_the_smoke_test_is_reported_once(

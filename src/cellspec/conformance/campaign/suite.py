@@ -3,7 +3,8 @@
 The tests of ``pytest --pyargs cellspec.conformance`` hold no logic. They ask a `Suite`, which does
 each step once, when a test first asks for it, in this order:
 
-1. *Smoke.* A few tiny workloads. If they fail, the suite stops.
+1. *Smoke.* A few tiny workloads. If they show that the adapter is wrong, the suite stops. If they
+   show that the engine is, that is a violation like any other.
 2. *Campaigns*, a profile at a time, simple ones first
    (`cellspec.conformance.judge.profiles.PROFILES`). A campaign mixes in the features of the
    profiles before it. What breaks is sorted by its root
@@ -26,7 +27,7 @@ from typing import Any
 
 from cellspec.clauses import Clause, clauses
 from cellspec.conformance.campaign.campaign import run_campaign
-from cellspec.conformance.campaign.causes import Causes, Root
+from cellspec.conformance.campaign.causes import Causes, Place, Root
 from cellspec.conformance.campaign.event_cost import cost_ratios
 from cellspec.conformance.campaign.options import (
     SLOW_CHOSEN_BELOW,
@@ -42,7 +43,7 @@ from cellspec.conformance.campaign.rehearsal import Rehearsal
 from cellspec.conformance.campaign.results import Campaign, Failure, failure_of
 from cellspec.conformance.campaign.scaling import CostCampaign, judge_cost, run_cost_campaign
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE, SHAPES
-from cellspec.conformance.campaign.smoke import SmokeFailure, smoke
+from cellspec.conformance.campaign.smoke import SMOKE, SmokeFailure, smoke
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.profiles import PROFILES, Profile
 from cellspec.conformance.judge.run_result import RunResult
@@ -84,6 +85,7 @@ class Suite:
         before_saving: called before the first case file of the run is written.
         is_accepted: whether the run does not fail if this clause is broken.
         interrupted: whether the run ended early, so that nothing more is run.
+        smoke_stopped_at: the clause that broke in the smoke test, if the run stops there.
     """
 
     options: Options
@@ -99,6 +101,7 @@ class Suite:
     before_saving: Callable[[], None] = lambda: None
     is_accepted: Callable[[str], bool] = lambda _: False
     interrupted: bool = False
+    smoke_stopped_at: str = ""
 
     @classmethod
     def of(cls, options: Options) -> Suite:
@@ -162,14 +165,27 @@ class Suite:
     def smoke(self) -> SmokeFailure | None:
         """The failure of the smoke test; None if everything is wired up."""
         try:
-            found = smoke(self.run, self.fit)
+            return smoke(self.run, self.fit, self._goes_on)
         except Exception as error:
             pass_on(error)
             self.errors["smoke"] = error
             raise
-        if found is not None and found.blames == "engine":
-            self._save(self.causes.add(failure_of(found.result, profile="smoke")))
-        return found
+        finally:
+            for root in self.roots:
+                self._save(root.failure)
+
+    def _goes_on(self, number: int, found: SmokeFailure) -> bool:
+        """Sort what broke in a workload of the smoke test; False if the adapter is to blame.
+
+        A clause that is expected to fail says nothing of the wires, however simple the workload.
+        """
+        if found.blames != "engine" and found.clause not in self.expected:
+            return False
+        if not self.smoke_stopped_at:
+            place = Place(SMOKE, number, self.options.seed)
+            done = self.causes.sort(found.result, place, stops_at=self._stops_at)
+            self.smoke_stopped_at = done.stopped_at
+        return True
 
     @cached_property
     def causes(self) -> Causes:
@@ -186,6 +202,8 @@ class Suite:
             return f"the backend lacks the capability {profile.name!r}"
         if self.smoke is not None:
             return "the smoke test failed"
+        if self.smoke_stopped_at:
+            return f"the smoke test broke {self.smoke_stopped_at}, and all profiles rest on it"
         if profile.name in self.errors:
             error = self.errors[profile.name]
             return f"the suite itself failed: {type(error).__name__}: {error}"

@@ -19,7 +19,7 @@ Record = Callable[[str, object], None]
 
 
 def test_smoke(conformance: Session) -> None:
-    """The adapter is wired up, and the engine gets the simplest workloads right."""
+    """The adapter is wired up: the simplest workloads come through."""
     conformance.smoke()
 
 

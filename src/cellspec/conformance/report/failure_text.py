@@ -8,6 +8,7 @@ from cellspec.clauses import clauses
 from cellspec.conformance.campaign.results import Failure
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from cellspec.conformance.campaign.shrink_workload import extent_of
+from cellspec.conformance.campaign.smoke import SMOKE
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.report.read_results import root_words
 from cellspec.conformance.run.case import describe, python_test
@@ -19,6 +20,8 @@ def failure_text(suite: Suite, failure: Failure) -> str:
     """The text by which a person sees the violation, and runs it again."""
     clause = clauses().get(failure.clause)
     where = f"workload {failure.example} of profile {failure.profile}, seed {failure.seed}"
+    if failure.profile == SMOKE:
+        where = f"workload {failure.example} of the smoke test"
     if suite.case is not None and suite.options.replay is not None:
         about = suite.case.clause
         other = f", which was about {about}" if about not in ("", failure.clause) else ""
