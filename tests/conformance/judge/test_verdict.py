@@ -84,7 +84,7 @@ def test_a_pass_without_evidence_cannot_be_made() -> None:
         (
             {"sometimes": Counter()},
             "it never happened that a failed call was tried again, and 4 more; "
-            "more examples may help",
+            "more examples may help, or `unasked` in the backend",
         ),
     ],
 )
@@ -95,6 +95,20 @@ def test_each_missing_piece_of_evidence_makes_a_clause_inconclusive_with_that_re
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.reason == reason
     assert not judgement.passed
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"unequal": "event 3"}, "`deterministic = False` in the backend"),
+        ({"unjudged": {"FAIL-03": "no clock"}}, "--slack 200ms"),
+        ({"exercised": Counter()}, "more workloads (--max-examples)"),
+        ({"sometimes": Counter()}, "`unasked` in the backend"),
+        ({"stopped_at": "FAIL-01", "workloads": 4}, "without --conformance-first"),
+    ],
+)
+def test_an_inconclusive_clause_names_what_helps(change: Mapping[str, Any], remedy: str) -> None:
+    assert remedy in judged(replace(plenty(), **change)).remedy
 
 
 def test_an_engine_that_never_reports_a_claim_is_judged_by_its_tables_alone() -> None:

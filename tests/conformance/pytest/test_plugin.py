@@ -787,11 +787,49 @@ def test_a_claimed_clause_that_is_inconclusive_fails_a_run_of_the_default_number
     result = judge(suite, "Backend", "--max-examples=3", "--conformance-json=r.json")
     assert result.ret == INCONCLUSIVE
     assert "failed" not in result.parseoutcomes()
-    result.stdout.fnmatch_lines(["* judged clauses are inconclusive: exit code 3. Give more *"])
+    helps = "What helps: more workloads (--max-examples), or `unasked` in the backend *"
+    result.stdout.fnmatch_lines([f"* judged clauses are inconclusive: exit code 3. {helps}"])
     entry = json.loads(Path("r.json").read_text())["backends"][0]["inconclusive"]
     assert (entry["fails"], entry["allowed"]) == (True, False)
     assert entry["clauses"]["SCHED-01"].startswith("it never happened that ")
     assert "DROP-01" not in entry["clauses"]
+
+
+IN_DOUBT = """
+    from engine import Backend
+
+    class Threads(Backend):
+        "In real time."
+
+        def run(self, probe):
+            rows = {row: {} for row in range(probe.rows)}
+            for rule in probe.graph.rules.columns:
+                needs = [probe.graph.rules.columns[need].name for need in rule.needs]
+                given = [{name: rows[row][name] for name in needs} for row in rows]
+                if rule.is_barrier:
+                    made = probe.barrier_sync(rule.name, 0, list(rows), given)
+                else:
+                    made = [probe.cell_sync(rule.name, row, given[row]) for row in rows]
+                for row in rows:
+                    rows[row][rule.name] = made[row]
+            self.save(probe, rows)
+            probe.end("success")
+    """
+
+
+def test_what_helps_follows_from_the_reason(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    suite.makepyfile(doubt=IN_DOUBT)
+    only = "--conformance-only=SCHED-15"
+    threads = ("--engine-backend=doubt:Threads", "--max-examples=3", only)
+    result = suite.runpytest(*SUITE, *threads)
+    helps = "1 judged clause is inconclusive: exit code 3. What helps: --slack 200ms, *"
+    result.stdout.fnmatch_lines(["  inconclusive (the engine runs in real time, *", helps])
+    assert "more workloads" not in text_of(result)
+    result = suite.runpytest(*SUITE, *threads, "--slack=200ms")
+    assert "--slack" not in text_of(result)
 
 
 def test_an_inconclusive_clause_is_allowed_if_it_is_said(

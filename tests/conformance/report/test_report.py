@@ -458,6 +458,23 @@ def test_a_module_beside_the_user_is_found_and_shadows_nothing(tmp_path: Path) -
     assert json.loads("1") == 1
 
 
+def test_the_summary_says_which_inconclusive_clauses_have_no_say(found: dict[str, Any]) -> None:
+    told = json.loads(json.dumps(found))
+    (backend,) = told["backends"]
+    entry = {"verdict": "inconclusive", "reason": "why", "examples": 1, "exercised": 0}
+    backend["clauses"] = dict.fromkeys(("SCHED-01", "SCHED-02", "SCHED-03"), entry)
+    one = {"SCHED-01": "why"}
+    backend["inconclusive"] = {"clauses": one, "allowed": True, "fails": False, "remedies": []}
+    backend["causes"][0]["consequences"] = {"SCHED-02": {"workloads": 1, "detail": "so"}}
+    rest = "1 as consequences of root causes, 1 without a test in this run"
+    line = f"1 judged clause is inconclusive (and {rest}), which "
+    assert any(each.startswith(line) for each in summary(told))
+    backend["pins"] = {"file": "f", "version": "1"} | {
+        key: {} for key in ("new", "changed", "removed", "goals")
+    }
+    assert any("causes, 1 accepted), which " in each for each in summary(told))
+
+
 def test_the_summary_names_thin_clauses_and_pairs_of_features(found: dict[str, Any]) -> None:
     again = json.loads(json.dumps(found))
     (backend,) = again["backends"]

@@ -110,6 +110,27 @@ def test_the_files_compile_and_carry_the_names_of_the_engine(kind: str) -> None:
             compile(text, name, "exec")
     attribute = "backend" if kind == "process" else "RowWise2XBackend"
     assert f"--engine-backend=row_wise2_x_backend:{attribute}\n" in texts["conformance.ini"]
+    assert ("\n    --slack=200ms\n" in texts["conformance.ini"]) == (kind == "threads")
+    assert ("`unasked`" in texts["row_wise2_x_backend.py"]) == (kind != "process")
+
+
+def test_the_clauses_about_waiting_are_judged_as_the_configuration_of_threads_says(
+    folder: Path,
+) -> None:
+    texts = starter_files("mine", "threads")
+    text = filled(texts["mine_backend.py"], 1, RUN.format(wait=""))
+    texts["mine_backend.py"] = filled(filled(text, 2, SAVE), 3, READ)
+    for name, content in texts.items():
+        (folder / name).write_text(content)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", "conformance.ini", "--max-examples=1"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == FINE, done.stdout
+    assert "real time" not in done.stdout
 
 
 @pytest.mark.parametrize("name", ["", "2fast", "my engine", "a/b", "-x", "x-", "é"])

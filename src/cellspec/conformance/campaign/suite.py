@@ -81,7 +81,7 @@ class Suite:
         saved: the case file of each failure, by its name.
         campaigns: the campaigns that were run, by profile.
         errors: errors of the suite itself, by profile or in "smoke"; the engine is not to blame.
-        inconclusive: judged clauses that were asked for and are inconclusive, with the reasons.
+        inconclusive: judged clauses that were asked for and are inconclusive.
         before_saving: called before the first case file of the run is written.
         is_accepted: whether the run does not fail if this clause is broken.
         interrupted: whether the run ended early, so that nothing more is run.
@@ -97,7 +97,7 @@ class Suite:
     saved: dict[str, Path] = field(default_factory=dict)
     campaigns: dict[str, Campaign] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
-    inconclusive: dict[str, str] = field(default_factory=dict)
+    inconclusive: dict[str, Judgement] = field(default_factory=dict)
     before_saving: Callable[[], None] = lambda: None
     is_accepted: Callable[[str], bool] = lambda _: False
     interrupted: bool = False
@@ -273,7 +273,8 @@ class Suite:
         if not self._virtual and profile.drawn and not self.options.slack_s:
             campaign.evidence.unjudged = dict.fromkeys(
                 ("SCHED-09", "GROUP-06", "GROUP-07", "CKPT-19", "SCHED-15"),
-                "the engine runs in real time, where nobody can say that it started work too late",
+                "the engine runs in real time, where nobody can say that it started work too late, "
+                "unless --slack says how long work may wait, as --slack 200ms",
             )
         if profile.name == COST_PROFILE:
             for failure in campaign.failures.values():

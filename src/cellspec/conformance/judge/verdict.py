@@ -57,6 +57,18 @@ _OF_PARTS = "CKPT-16"
 """The clause that also says what becomes of a barrier whose answer is claimed in part."""
 
 
+_MORE = "more workloads (--max-examples)"
+_UNASKED = f"{_MORE}, or `unasked` in the backend for what never happens in your engine"
+_EQUAL = (
+    "runs that are equal, or `deterministic = False` in the backend if the order of events may "
+    "differ from run to run"
+)
+_SLACK = "--slack 200ms, the time that ready work may wait in real time"
+_OBSERVED = "events that the adapter reports as they happen"
+_TO_THE_END = "a run without --conformance-first"
+"""What helps against an inconclusive clause, by the reason."""
+
+
 class Verdict(Enum):
     """The five verdicts; the value is the word that reports print."""
 
@@ -74,7 +86,7 @@ def says_pass(word: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, its reason, and its evidence.
+    """A verdict, its reason, its evidence, and what helps if it is inconclusive.
 
     Raises:
         ValueError: a pass without evidence.
@@ -83,6 +95,7 @@ class Judgement:
     verdict: Verdict
     reason: str = ""
     evidence: Mapping[str, Any] | None = None
+    remedy: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict is Verdict.PASS and not self.evidence:
@@ -139,9 +152,9 @@ def judge_clause(
     if by_claims and evidence.is_silent and not evidence.exercised[clause.number]:
         reason = "the engine reports no claims: what it resumes from is judged by its tables"
         return Judgement(Verdict.NOT_CLAIMED, reason)
-    short = behind or _shortfall(clause, profile, capabilities, evidence)
+    short, remedy = (behind, "") if behind else _shortfall(clause, profile, capabilities, evidence)
     if short:
-        return Judgement(Verdict.INCONCLUSIVE, short)
+        return Judgement(Verdict.INCONCLUSIVE, short, remedy=remedy)
     exercised = f"exercised in {evidence.exercised[clause.number]:,} of "
     exercised += counted(evidence.workloads, "workload")
     if clause.number == _OF_PARTS and Sometimes.BARRIER_AGAIN in evidence.out_of_reach(
@@ -158,29 +171,32 @@ def missing_for(clause: Clause, profile: Profile, capabilities: Collection[str])
 
 def _shortfall(
     clause: Clause, profile: Profile, capabilities: Collection[str], evidence: Evidence
-) -> str:
-    """The evidence that a pass of this clause lacks, the most important first; or ""."""
+) -> tuple[str, str]:
+    """The evidence that a pass of this clause lacks, the most important first; and what helps."""
     if evidence.unequal:
-        return f"two runs of one workload differ: {evidence.unequal}"
+        return f"two runs of one workload differ: {evidence.unequal}", _EQUAL
     if clause.number in evidence.unjudged:
-        return evidence.unjudged[clause.number]
+        return evidence.unjudged[clause.number], _SLACK
     if clause.number in evidence.waived:
-        return "the clause was waived"
+        return "the clause was waived", ""
     if evidence.stopped_at and 2 * evidence.workloads < evidence.planned:
-        return f"the campaign of profile {profile.name} stopped at {evidence.stopped_at}"
+        stopped = f"the campaign of profile {profile.name} stopped at {evidence.stopped_at}"
+        return stopped, _TO_THE_END
     if not evidence.workloads:
-        return f"the campaign of profile {profile.name} ran no workload"
+        return f"the campaign of profile {profile.name} ran no workload", _MORE
     if not evidence.repeated:
-        return "no workload was run twice, so nothing is known of its determinism"
+        return "no workload was run twice, so nothing is known of its determinism", _MORE
     uncovered = evidence.uncovered(profile, capabilities)
     if uncovered:
         more = f", and {len(uncovered) - 1} more" if len(uncovered) > 1 else ""
-        return f"it never happened that {uncovered[0]}{more}; more examples may help"
+        never = f"it never happened that {uncovered[0]}{more}; more examples may help"
+        return f"{never}, or `unasked` in the backend", _UNASKED
     if not evidence.exercised[clause.number]:
         if evidence.exercised_inferred[clause.number]:
-            return "only events that the adapter inferred exercised it, and none that was observed"
-        return f"no workload of {evidence.workloads} exercised it"
-    return ""
+            inferred = "only events that the adapter inferred exercised it, and none that was"
+            return f"{inferred} observed", _OBSERVED
+        return f"no workload of {evidence.workloads} exercised it", _MORE
+    return "", ""
 
 
 class CheckedTrace(Protocol):

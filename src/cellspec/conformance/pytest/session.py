@@ -145,7 +145,7 @@ class Session:
         accepted = self.accepted.why(clause.number, judgement)
         number = self.suite.consequences.get(clause.number)
         if judgement.verdict is Verdict.INCONCLUSIVE and not accepted and number is None:
-            self.suite.inconclusive[clause.number] = judgement.reason
+            self.suite.inconclusive[clause.number] = judgement
         if not judgement.broken:
             pytest.skip(f"{judgement.verdict.value}: {judgement.reason}")
         if clause.number in self.suite.expected:

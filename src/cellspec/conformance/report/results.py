@@ -67,6 +67,7 @@ def _backend(suite: Suite) -> Json:
             "failure": _failure(suite, failure),
         }
     unasked, unclaimed = reasons_of(suite.backend)
+    remedies = [one.remedy for one in suite.inconclusive.values()]
     sometimes: Counter[str] = Counter()
     for campaign in suite.campaigns.values():
         sometimes.update({str(what): n for what, n in campaign.evidence.sometimes.items()})
@@ -84,7 +85,8 @@ def _backend(suite: Suite) -> Json:
         **({"not_asked": {one.clause: one.detail for one in others}} if suite.options.only else {}),
         "cases": sorted({path.name for path in suite.saved.values()}),
         "inconclusive": {
-            "clauses": dict(suite.inconclusive),
+            "clauses": {number: one.reason for number, one in suite.inconclusive.items()},
+            "remedies": list(dict.fromkeys(filter(None, remedies))),
             "allowed": suite.options.allow_inconclusive,
             "fails": suite.fails_inconclusive,
         },

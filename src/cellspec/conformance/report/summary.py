@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from cellspec.conformance.campaign.options import MAX_EXAMPLES
-from cellspec.conformance.judge.verdict import says_pass
+from cellspec.conformance.judge.verdict import Verdict, says_pass
 from cellspec.conformance.report.baseline import comparison_lines
 from cellspec.conformance.report.read_results import root_words
 from cellspec.exit_codes import INCONCLUSIVE
@@ -47,7 +47,7 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     for number, detail in backend.get("not_asked", {}).items():
         yield f"  broken too, and not asked for: {number} ({detail})"
     yield from _thin(backend)
-    yield from _inconclusive(backend.get("inconclusive", {"clauses": ()}))
+    yield from _inconclusive(backend)
     if "baseline" in backend:
         yield from comparison_lines(backend["baseline"])
     if "pins" in backend:
@@ -58,7 +58,7 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
         for what in profile.get("unasked", ()):
             why = backend.get("unasked", {}).get(what, "")
             yield (
-                f"  not asked for in {name}, the engine has no word for it: {what}"
+                f"  not asked for in {name}, as `unasked` in the backend says: {what}"
                 + (f" ({why})" if why else "")
             )
         for what in profile.get("out_of_reach", ()):
@@ -128,24 +128,40 @@ def _thin(backend: Mapping[str, Any]) -> Iterator[str]:
             yield f"  never together in {name}: {', '.join(pairs['unmet'])}"
 
 
-def _inconclusive(found: Mapping[str, Any]) -> Iterator[str]:
-    """The consequence of judged clauses that are inconclusive."""
+def _inconclusive(backend: Mapping[str, Any]) -> Iterator[str]:
+    """The consequence of judged clauses that are inconclusive, and what helps."""
+    found = backend.get("inconclusive", {"clauses": ()})
     number = len(found["clauses"])
     if not number:
         return
     these = "1 judged clause is" if number == 1 else f"{number} judged clauses are"
+    these += f" inconclusive{_not_counted(backend, found['clauses'])}"
     if found["fails"]:
-        yield (
-            f"{these} inconclusive: exit code {INCONCLUSIVE}. Give more workloads "
-            "(--max-examples), or allow it (--conformance-allow-inconclusive)"
-        )
+        remedies = [*found.get("remedies", ()), "--conformance-allow-inconclusive, which allows it"]
+        yield f"{these}: exit code {INCONCLUSIVE}. What helps: {'; '.join(remedies)}"
     elif found["allowed"]:
-        yield f"{these} inconclusive, which --conformance-allow-inconclusive allows"
+        yield f"{these}, which --conformance-allow-inconclusive allows"
     else:
         yield (
-            f"{these} inconclusive; with {MAX_EXAMPLES} workloads of each profile or more that "
+            f"{these}; with {MAX_EXAMPLES} workloads of each profile or more that "
             f"ends with exit code {INCONCLUSIVE}"
         )
+
+
+def _not_counted(backend: Mapping[str, Any], counted_ones: Collection[str]) -> str:
+    """The inconclusive clauses that have no say in the exit code, in words; "" for none."""
+    others = [
+        number
+        for number, entry in backend["clauses"].items()
+        if entry["verdict"] == Verdict.INCONCLUSIVE.value and number not in counted_ones
+    ]
+    behind = {number for cause in backend.get("causes", ()) for number in cause["consequences"]}
+    consequences = sum(number in behind for number in others)
+    rest = len(others) - consequences
+    why = "accepted" if {"baseline", "pins"} & backend.keys() else "without a test in this run"
+    words = [f"{consequences} as consequences of root causes"] if consequences else []
+    words += [f"{rest} {why}"] if rest else []
+    return f" (and {', '.join(words)})" if words else ""
 
 
 def _pins(pins: Mapping[str, Any], clauses: Mapping[str, Any]) -> Iterator[str]:

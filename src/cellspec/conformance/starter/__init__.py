@@ -27,6 +27,11 @@ __all__ = ["KINDS", "starter_files"]
 KINDS: Final = ("async", "threads", "process")
 """The kinds of engines for which there is a beginning; the first is the default."""
 
+_SLACK = """    --slack=200ms
+# In real time: how long work may wait that could start. Take more if your machine is busy; without
+# it no clause about waiting is judged, and a whole run ends with exit code 3.
+"""
+
 
 def starter_files(name: str, kind: str = KINDS[0]) -> dict[str, str]:
     """The files for an engine, by their names; the backend comes first.
@@ -52,7 +57,7 @@ def starter_files(name: str, kind: str = KINDS[0]) -> dict[str, str]:
     if kind == "process":
         texts[f"{module}_process.py"] = _text("process_process")
     texts[f"test_{module}.py"] = _text("test")
-    texts["conformance.ini"] = _text("conformance")
+    texts["conformance.ini"] = _text("conformance") + (_SLACK if kind == "threads" else "")
     names = {
         "MyBackend()": attribute if kind == "process" else f"{attribute}()",
         "MyBackend": attribute,
