@@ -19,6 +19,7 @@ from cellspec.text import (
     be,
     cell_words,
     counted,
+    instants,
     listed,
     listed_names,
     node_words,
@@ -57,6 +58,12 @@ def odd(text: str) -> list[str]:
 def expect_readable(lines: Iterable[str]) -> None:
     for line in lines:
         assert odd(line) == [], line
+
+
+def test_moments_that_a_rounding_keeps_apart_are_written_apart() -> None:
+    assert instants(0.5, 2.0, 0.5) == ["0.5 s", "2 s", "0.5 s"]
+    assert instants(0.1 + 0.2, 0.3) == ["0.30000000000000004 s", "0.29999999999999999 s"]
+    assert instants(1.0, 1.0000001) == ["1 s", "1.0000001 s"]
 
 
 def test_the_lint_finds_what_it_is_for() -> None:

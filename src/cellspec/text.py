@@ -15,6 +15,7 @@ __all__ = [
     "closest",
     "counted",
     "did_you_mean",
+    "instants",
     "listed",
     "listed_names",
     "node_words",
@@ -145,6 +146,22 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The end of a message: "; did you mean 'model'?", or "" if all are unlike it."""
     found = closest(name, known)
     return "" if found is None else f"; did you mean {found!r}?"
+
+
+def instants(*times: float) -> list[str]:
+    """Moments of a run as a sentence names them, "0.5 s", with digits enough to tell them apart.
+
+    Two moments may differ by a rounding alone; a sentence that says "then" shows that they do.
+
+    Args:
+        times: the moments, in seconds.
+    """
+    texts: list[str] = []
+    for digits in (6, 9, 12, 15, 17):
+        texts = [f"{t:.{digits}g} s" for t in times]
+        if len(set(texts)) == len(set(times)):
+            break
+    return texts
 
 
 def seconds_of(text: str) -> float | None:

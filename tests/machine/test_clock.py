@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections.abc import Callable
 
 import pytest
@@ -73,3 +75,19 @@ def test_the_compiled_clock_passes_and_refuses_the_moments_that_the_clock_does(
                 step = step._replace(until=said.now + drawn.choice((0.0, 1.0, 1.5)))
             said.apply(step)
             looked.apply(step)
+
+
+@pytest.mark.clause("SCHED-08", "SCHED-09", "SCHED-15")
+@pytest.mark.parametrize(
+    ("waive", "towards", "broken"),
+    [([], 1.0, "SCHED-09"), (["SCHED-09"], 1.0, "SCHED-15"), ([], 0.0, "SCHED-08")],
+)
+def test_the_moments_of_a_refusal_are_written_apart_however_near_they_are(
+    waive: list[str], towards: float, broken: str
+) -> None:
+    run = Machine(ExecutionGraph(1, [ColumnDescriptor("a", traits=T.START)]), waive=waive)
+    run.state.now = 0.5
+    said = refused(run.at, math.nextafter(0.5, towards))
+    assert said.startswith(broken)
+    moments = re.findall(r"\b0\.\d+", said)
+    assert len(moments) == len(set(moments)) == 2, said

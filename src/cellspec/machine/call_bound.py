@@ -9,6 +9,7 @@ from __future__ import annotations
 from cellspec.graph.nodes import NodeKey
 from cellspec.machine.calls import runs
 from cellspec.machine.run_state import RunState
+from cellspec.text import instants
 
 __all__ = ["expect_bound_reached", "expect_none_late", "note_start"]
 
@@ -58,8 +59,9 @@ def expect_bound_reached(run: RunState, key: NodeKey) -> None:
     if bound_s is None or since is None or (run.real_time and not run.slack_s):
         return
     if run.now < since + bound_s - run.slack_s:
+        lasted, bound = instants(run.now - since, bound_s)
         run.breaks(
             "FAIL-07",
-            f"{run.where(key)} ends as timed out {run.now - since:g} s after its start, and "
-            f"the bound is {bound_s:g} s",
+            f"{run.where(key)} ends as timed out {lasted} after its start, and the bound is "
+            f"{bound}",
         )

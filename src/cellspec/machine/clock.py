@@ -13,6 +13,7 @@ from cellspec.machine.prompt_saving import leave_unsaved
 from cellspec.machine.row_groups import compile_at_rest, expect_retired, may_admit
 from cellspec.machine.run_state import RunState
 from cellspec.state.places import SharedPlaces
+from cellspec.text import instants
 
 __all__ = ["at", "compile_at"]
 
@@ -39,7 +40,8 @@ def at(run: RunState, t: float, *, ends: bool = False) -> None:
             _move(run, run.due[0][0], ends)
         _move(run, t, ends)
     elif t < run.now:
-        run.breaks("SCHED-08", f"t fell from {run.now:g} s to {t:g} s")
+        before, after = instants(run.now, t)
+        run.breaks("SCHED-08", f"t fell from {before} to {after}")
 
 
 def _expect_no_delay(run: RunState, t: float) -> None:

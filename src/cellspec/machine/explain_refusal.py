@@ -43,7 +43,7 @@ from cellspec.state.codes import (
     is_to_be_skipped,
     is_waiting,
 )
-from cellspec.text import be, cell_words, counted, node_words, noun
+from cellspec.text import be, cell_words, counted, instants, node_words, noun
 
 __all__ = [
     "expect_no_pause",
@@ -98,9 +98,10 @@ def expect_starts(run: RunState, where: str, verb: str = "starts") -> bool:
 def expect_no_pause(run: RunState, where: str) -> None:
     """Refuse the start of a call while the engine pauses (SCHED-16)."""
     if run.is_paused:
+        now, until = instants(run.now, run.paused_until)
         run.breaks(
             "SCHED-16",
-            f"{where} starts at t={run.now:g} s, in a pause until t={run.paused_until:g} s",
+            f"{where} starts at t={now}, in a pause until t={until}",
         )
 
 
@@ -286,9 +287,10 @@ def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False)
         return False
     until = run.backoffs.get(key)
     if until is not None and until > run.now:
+        now, end = instants(run.now, until)
         run.breaks(
             "FAIL-03",
-            f"{run.where(key)} starts at t={run.now:g} s, in a backoff until t={until:g} s",
+            f"{run.where(key)} starts at t={now}, in a backoff until t={end}",
         )
     if is_barrier_key(key):
         return not run.counters.missing[column_of(key)][place_of(key)]

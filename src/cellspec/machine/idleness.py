@@ -16,7 +16,7 @@ from cellspec.machine.enabled import key_of, of_state
 from cellspec.machine.row_groups import count_waiting, finished_group, may_admit
 from cellspec.machine.run_state import RunState, is_over
 from cellspec.state.codes import READY, SKIP_READY
-from cellspec.text import cell_words, counted, noun
+from cellspec.text import cell_words, counted, instants, noun
 
 __all__ = ["dispatchable", "leave_moment"]
 
@@ -56,10 +56,11 @@ def _expect_no_wait(run: RunState, t: float) -> None:
         return
     idle = dispatchable(run)
     if idle:
+        now, later = instants(run.now, t)
         run.breaks(
             "SCHED-09",
-            f"{idle} at t={run.now:g} s was ready, with a worker and its resource "
-            f"free, and was not started before t={t:g} s",
+            f"{idle} at t={now} was ready, with a worker and its resource "
+            f"free, and was not started before t={later}",
         )
     if may_admit(run):
         _expect_admission(run, run.now, t)
@@ -98,11 +99,12 @@ def _expect_admission(run: RunState, since_s: float, t: float) -> None:
     waits = _waiting_groups(run)
     if waits:
         most = run.limits.groups
+        since, later = instants(since_s, t)
         run.breaks(
             "GROUP-06",
-            f"{waits} {noun(run.waiting_groups, 'waits', 'wait')} at t={since_s:g} s with "
+            f"{waits} {noun(run.waiting_groups, 'waits', 'wait')} at t={since} with "
             f"{len(run.admitted)} of {'any number' if most is None else most} admitted, and "
-            f"none was admitted before t={t:g} s",
+            f"none was admitted before t={later}",
         )
 
 
@@ -139,9 +141,10 @@ def _expect_progress(run: RunState, t: float) -> None:
         waits += f", for row group [{over[0]}:{over[1]}], whose rows are all resolved,"
     if waits:
         declared = f", for longer than the declared {run.idle_s:g} s" if run.idle_s else ""
+        began, later = instants(since, t)
         run.breaks(
             "SCHED-15",
-            f"{waits} waited from t={since:g} s to t={t:g} s with nothing in flight{declared}",
+            f"{waits} waited from t={began} to t={later} with nothing in flight{declared}",
         )
 
 
@@ -161,10 +164,11 @@ def _expect_end(run: RunState, t: float) -> None:
     """After a request to stop only calls in flight and storage take time."""
     if run.counters.load or run.stores or not is_over(t, run.now, run.idle_s + run.slack_s):
         return
+    now, later = instants(run.now, t)
     run.breaks(
         "STOP-05",
-        f"a stop was requested, and the run waited from t={run.now:g} s to t={t:g} s with nothing "
-        "in flight, in place of its end",
+        f"a stop was requested, and the run waited from t={now} to t={later} with nothing in "
+        "flight, in place of its end",
     )
 
 

@@ -38,7 +38,7 @@ from cellspec.state.claims import (
     spans,
 )
 from cellspec.state.node_states import filled
-from cellspec.text import counted
+from cellspec.text import counted, instants
 
 __all__ = [
     "begin_claim",
@@ -182,11 +182,12 @@ def leave_unsaved(run: RunState, t: float) -> None:
     until = t if since is None else since.at
     due = _why_due(run, rows, base, until) if rows > base else ""
     if due:
+        now, later = instants(run.now, t)
         what = "none was begun" if since is None else "those that were begun leave it undone"
         run.breaks(
             "CKPT-19",
-            f"{counted(rows, _unit(run))} could be claimed at t={run.now:g} s, {base} at "
-            f"the last save; {due}, and {what} before t={t:g} s",
+            f"{counted(rows, _unit(run))} could be claimed at t={now}, {base} at "
+            f"the last save; {due}, and {what} before t={later}",
         )
 
 

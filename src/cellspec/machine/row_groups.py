@@ -12,6 +12,7 @@ from cellspec.machine.run_state import RunState, is_over
 from cellspec.state.claims import as_rows, meet, minus, spans
 from cellspec.state.codes import DONE
 from cellspec.state.counters import UNLIMITED
+from cellspec.text import instants
 
 __all__ = [
     "admit",
@@ -78,10 +79,11 @@ def expect_retired(run: RunState, t: float) -> None:
     finished = _finished_groups(run) if run.judges_idleness else _held_up(run, t)
     for start, stop in finished:
         if not _waits_for_storage(run, start, stop):
+            now, later = instants(run.now, t)
             run.breaks(
                 "GROUP-07",
-                f"every row of row group [{start}:{stop}] is resolved at t={run.now:g} s, and the "
-                f"group did not retire before t={t:g} s",
+                f"every row of row group [{start}:{stop}] is resolved at t={now}, and the "
+                f"group did not retire before t={later}",
             )
 
 
