@@ -363,3 +363,97 @@ def test_real_bugs_two_at_a_time_are_told_apart() -> None:
 def test_bugs_of_one_method_do_not_go_together() -> None:
     first = ENGINE_MUTANTS[0]
     assert combined([first, first]) is None
+
+
+# Runs that stand still
+
+
+class Hanging(Engine):
+    """Stands still in workloads for which `hangs` is true; notes how long each run was waited for.
+
+    Args:
+        hangs: of a workload.
+        waits_s: how long a run is waited for, but for those that are waited for in full, 20 s.
+    """
+
+    def __init__(self, hangs: Callable[[Workload], bool], waits_s: float = 2.0) -> None:
+        super().__init__(lambda work: ["SCHED-12"] if hangs(work) else [])
+        self.waits_s = waits_s
+        self.waited: list[float] = []
+
+    def __call__(self, work: Workload, waived: Collection[str]) -> RunResult:
+        return self._run(work, waived, self.waits_s)
+
+    def patiently(self, work: Workload, waived: Collection[str]) -> RunResult:
+        return self._run(work, waived, 20.0)
+
+    def _run(self, work: Workload, waived: Collection[str], waits_s: float) -> RunResult:
+        result = super().__call__(work, waived)
+        if result.violations:
+            result.stood_still_s = waits_s
+            self.waited.append(waits_s)
+        return result
+
+
+HANGS = Workload(COLUMN, 400)
+
+
+def test_the_search_is_bounded_by_how_often_a_run_stands_still_and_the_last_is_waited_for() -> None:
+    engine = Hanging(lambda _: True)
+    causes = Causes(engine, patient=engine.patiently)
+    causes.sort(engine.patiently(HANGS, ()))
+    assert engine.waited[0] == engine.waited[-1] == 20.0
+    assert set(engine.waited[1:-1]) == {2.0}
+    assert sum(engine.waited) <= 100
+    (root,) = causes.roots
+    assert root.failure.workload.rows == 1
+
+    slow = Hanging(lambda _: True, waits_s=20.0)
+    causes = Causes(slow, patient=slow.patiently)
+    causes.sort(slow.patiently(HANGS, ()))
+    assert slow.waited == [20.0] * 4
+
+
+def test_a_workload_that_only_paused_is_not_taken_for_one_that_hangs() -> None:
+    engine = Hanging(lambda _: True)
+
+    def patiently(work: Workload, waived: Collection[str]) -> RunResult:
+        return Engine(lambda _: [])(work, waived)
+
+    causes = Causes(engine, patient=patiently)
+    causes.sort(engine.patiently(HANGS, ()))
+    (root,) = causes.roots
+    assert root.failure.workload == HANGS
+
+
+def test_the_workloads_of_a_campaign_stand_still_a_few_times_and_then_it_stops() -> None:
+    engine = Hanging(lambda work: work.rows >= 300)
+    causes = Causes(engine, patient=engine.patiently)
+    stops = []
+    for number in range(1, 6):
+        run = engine if causes.roots else engine.patiently
+        found = causes.sort(
+            run(HANGS, ()), Place("core", number), stops_at=lambda _: causes.waited_enough
+        )
+        stops.append(found.stopped_at)
+    assert stops == ["", "", "", "SCHED-12", "SCHED-12"]
+    # A workload that breaks a clause at once goes on as ever.
+    engine.breaks = lambda _: ["TABLE-01"]
+    quick = Engine(engine.breaks)(PLAIN, ())
+    assert causes.sort(quick, stops_at=lambda _: causes.waited_enough).stopped_at == ""
+
+
+def test_a_violation_is_known_although_the_search_for_a_smaller_workload_is_interrupted() -> None:
+    class Interrupted(Engine):
+        def __call__(self, work: Workload, waived: Collection[str]) -> RunResult:
+            if work.rows < 4:
+                raise KeyboardInterrupt
+            return super().__call__(work, waived)
+
+    engine = Interrupted(lambda _: ["TABLE-01"])
+    causes = Causes(engine)
+    with pytest.raises(KeyboardInterrupt):
+        causes.sort(engine(LIMITED, ()), Place("core", 3, 7))
+    (root,) = causes.roots
+    assert (root.found, root.seeds, root.failure.example) == (1, {7}, 3)
+    assert (root.failure.clause, root.failure.is_smallest) == ("TABLE-01", False)

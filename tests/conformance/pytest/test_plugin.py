@@ -518,6 +518,37 @@ def test_an_interrupt_in_the_middle_of_a_campaign_leaves_what_was_found_before(
     result.stdout.fnmatch_lines([f"*--replay .cellspec/cases/{case.name}"])
 
 
+def test_an_interrupt_in_the_search_for_a_smaller_workload_tells_what_was_found_in_full(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        impatient="""
+        from cellspec.conformance.campaign import causes
+        from engine import Swapping
+
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        causes.shrunk_workload = interrupted
+        """
+    )
+    options = ("--engine-backend=impatient:Swapping", "--profile=core", FEW)
+    result = suite.runpytest_subprocess(*SUITE, *options)
+    (case,) = Path(".cellspec/cases").iterdir()
+    result.stdout.fnmatch_lines(
+        [
+            "=* found before the run was interrupted =*",
+            "TABLE-03 is broken by swapping * (workload * of profile core, seed 0)",
+            "a workload that breaks it; the search for a smaller one was interrupted",
+            f"*--replay .cellspec/cases/{case.name}",
+            "as a test of your own",
+            "=* cellspec conformance =*",
+            "root causes: 1*",
+        ]
+    )
+    assert result.ret == INTERRUPTED
+
+
 def test_a_limit_of_time_that_ends_a_test_is_no_death_of_the_engine(
     suite: pytest.Pytester,
 ) -> None:

@@ -85,6 +85,13 @@ LEFT_UNDONE = frozenset(
 """The clauses that an engine breaks by leaving work undone that it could do: to start a call, to
 admit or retire a row group, to save, to end."""
 
+STOOD_STILL_S_MAX = 60.0
+"""Real seconds that runs of all these searches may stand still together, but for the last run. Each
+is waited for as long as the one before, so this too is a count."""
+
+DRAWN_STOOD_STILL_S = 25.0
+"""Real seconds that drawn workloads stand still together before a campaign stops there."""
+
 BEHIND_MAX = 2
 """How often one workload is run on with one more clause waived."""
 
@@ -150,14 +157,16 @@ class _Small:
         near: those of workloads that are smaller by one step.
         behind: those of the same workload, with more clauses waived.
         front: the clause that breaks first in it, where its own shows only with that one waived.
+        is_smallest: the search for a smaller workload came to its end.
     """
 
     symptom: Symptom
     result: RunResult
     waived: tuple[str, ...]
-    near: frozenset[Symptom] = frozenset()
+    near: set[Symptom] = field(default_factory=set)
     behind: tuple[Symptom, ...] = ()
     front: str = ""
+    is_smallest: bool = True
 
 
 class Causes:
@@ -166,8 +175,13 @@ class Causes:
     Args:
         run: runs one workload.
         fit: brings a workload to one that the engine can be asked for.
+        patient: runs one workload, and waits in full before it is said to stand still; by default
+            as `run` does.
         shrink_runs: runs in search of a smaller workload for one symptom; 0 takes the first.
         runs: runs in search of smaller workloads for all symptoms together.
+
+    Attributes:
+        waited_enough: the last workload that was sorted stood still, as too many before it.
     """
 
     def __init__(
@@ -175,12 +189,17 @@ class Causes:
         run: Run,
         *,
         fit: Fit = lambda work: work,
+        patient: Run | None = None,
         shrink_runs: int = SHRINK_RUNS_MAX,
         runs: int = RUNS_MAX,
     ) -> None:
         self.roots: list[Root] = []
         self._run = run
         self._fit = fit
+        self._patient = patient or run
+        self._still_left_s = STOOD_STILL_S_MAX
+        self._drawn_still_s = 0.0
+        self.waited_enough = False
         self._shrink_runs = shrink_runs
         self._runs_left = runs
         self._events_left = EVENTS_AT_FIRST
@@ -218,6 +237,9 @@ class Causes:
         depth = self._depth()
         for step in range(depth + 1):
             broken = result.violations[0]
+            self._drawn_still_s += result.stood_still_s
+            enough = self._drawn_still_s >= DRAWN_STOOD_STILL_S
+            self.waited_enough = result.stood_still_s > 0 and enough
             if step == 0:
                 self._sort_again(symptom_of(broken))
             root = self._root_of(result, place, waived, fronts)
@@ -232,7 +254,8 @@ class Causes:
                 root.alone.update([broken.clause] if step == 0 else [])
             if stops_at(root.failure.clause):
                 stopped_at = root.failure.clause
-            if result.adapter or stopped_at or step == depth:
+            if result.adapter or stopped_at or step == depth or result.stood_still_s:
+                # Nothing comes behind a run that stands still.
                 break
             waived = tuple(sorted({*waived, broken.clause}))
             if step + 1 == depth:
@@ -266,7 +289,16 @@ class Causes:
         """The root of a violation, which is sorted now if its symptom is new."""
         symptom = symptom_of(result.violations[0])
         if symptom not in self._known:
-            small = self._small(symptom, result, waived)
+            small = _Small(symptom, result, waived)
+            try:
+                self._make_smaller(small)
+            except BaseException:
+                # By Ctrl-C, perhaps: what was found is told all the same.
+                small.is_smallest = False
+                found = self._linked(small, fronts) or self._new(small, place)
+                found.found += 1
+                found.seeds.add(place.seed)
+                raise
             root = self._linked(small, fronts)
             if root is None:
                 root = self._new(small, place)
@@ -295,6 +327,7 @@ class Causes:
                 example=place.example,
                 seed=place.seed,
                 waived=small.waived,
+                is_smallest=small.is_smallest,
             )
         )
         root = self.roots[-1]
@@ -306,48 +339,58 @@ class Causes:
 
     # Smaller
 
-    def _small(self, symptom: Symptom, result: RunResult, waived: tuple[str, ...]) -> _Small:
-        """The smallest workload found for a symptom, with what shows around it."""
-        best = result
-        near: set[Symptom] = set()
+    def _make_smaller(self, small: _Small) -> None:
+        """Put the smallest run found in place of one, with what shows around it."""
+        first, symptom, waived = small.result, small.symptom, small.waived
         least = max(EVENTS_KEPT, self._events_left - SHRINK_EVENTS_MAX)
 
         def breaks(work: Workload) -> bool:
-            nonlocal best
-            if self._events_left <= least:
+            if self._events_left <= least or self._still_left_s <= 0:
                 return False
-            tried = self._search(work, waived)
+            tried = self._search(work, small.waived)
             if not tried.violations:
                 return False
             seen = symptom_of(tried.violations[0])
             if seen.clause != symptom.clause or (seen != symptom and seen in self._known):
-                near.add(seen)
+                small.near.add(seen)
                 return False
-            best = tried
-            near.clear()
+            small.result = tried
+            small.near.clear()
             return True
 
         most = max(0, min(self._shrink_runs, self._runs_left))
-        shrunk_workload(result.work, breaks, runs_max=most, fit=self._fit)
-        if self._runs_left <= 0 or self._events_left <= 0:
-            return _Small(symptom, best, waived, frozenset(near))
-        if waived:
+        shrunk_workload(first.work, breaks, runs_max=most, fit=self._fit)
+        if self._runs_left > 0 and self._events_left > 0:
+            self._look_around(small)
+        if 0 < small.result.stood_still_s < first.stood_still_s:
+            # Found in haste: on a busy machine it may have been a pause.
+            small.result = self._patient(small.result.work, small.waived)
+            found = small.result.violations
+            if not found or found[0].clause != symptom.clause:
+                small.result, small.waived = first, waived
+
+    def _look_around(self, small: _Small) -> None:
+        """Note what shows behind a symptom, and in front of it if a clause is waived in its run."""
+        if small.waived:
             # What is near it with clauses waived says little: the waived one may stand in front.
-            near.clear()
-            alone = self._search(best.work, ())
+            small.near.clear()
+            alone = self._search(small.result.work, ())
             first = alone.violations[0] if alone.violations else None
-            if first is not None and symptom_of(first) != symptom:
-                near.add(symptom_of(first))
-                return _Small(symptom, best, waived, frozenset(near), front=first.clause)
+            if first is not None and symptom_of(first) != small.symptom:
+                small.near.add(symptom_of(first))
+                small.front = first.clause
+                return
             if first is not None:
-                best, waived = alone, ()
-        return _Small(symptom, best, waived, frozenset(near), self._behind(best, waived))
+                small.result, small.waived = alone, ()
+        if not small.result.stood_still_s:
+            small.behind = self._behind(small.result, small.waived)
 
     def _search(self, work: Workload, waived: Collection[str]) -> RunResult:
         """Run a workload that was not drawn, and count the run."""
         found = self._run(work, waived)
         self._runs_left -= 1
         self._events_left -= len(found.events)
+        self._still_left_s -= found.stood_still_s
         return found
 
     def _behind(self, result: RunResult, waived: tuple[str, ...]) -> tuple[Symptom, ...]:

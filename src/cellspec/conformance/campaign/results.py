@@ -35,6 +35,7 @@ class Failure:
         waived: the clauses that were left unjudged.
         seq: the number of the event that broke it; None for a violation without an event.
         nth: which failure of this clause it is, from 1: two bugs may break one clause.
+        is_smallest: the search for a smaller workload was not interrupted.
     """
 
     clause: str
@@ -49,6 +50,7 @@ class Failure:
     waived: tuple[str, ...] = ()
     seq: int | None = None
     nth: int = 1
+    is_smallest: bool = True
 
     @property
     def name(self) -> str:
@@ -72,6 +74,7 @@ def failure_of(
     example: int = 0,
     seed: int = 0,
     waived: Collection[str] = (),
+    is_smallest: bool = True,
 ) -> Failure:
     """The failure of a run that broke a clause."""
     broken = result.violations[0]
@@ -87,4 +90,5 @@ def failure_of(
         seed=seed,
         waived=tuple(waived),
         seq=broken.seq,
+        is_smallest=is_smallest,
     )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -39,12 +40,13 @@ from cellspec.conformance.campaign.options import (
     profiles_of,
     read_expected_failures,
 )
+from cellspec.conformance.campaign.patience import Patience
 from cellspec.conformance.campaign.rehearsal import Rehearsal
 from cellspec.conformance.campaign.results import Campaign, Failure, failure_of
 from cellspec.conformance.campaign.scaling import CostCampaign, judge_cost, run_cost_campaign
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE, SHAPES
 from cellspec.conformance.campaign.smoke import SMOKE, SmokeFailure, smoke
-from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.harness import STALL_S, run_workload
 from cellspec.conformance.judge.profiles import PROFILES, Profile
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.verdict import Judgement, judge_clause
@@ -102,6 +104,7 @@ class Suite:
     is_accepted: Callable[[str], bool] = lambda _: False
     interrupted: bool = False
     smoke_stopped_at: str = ""
+    _patience: Patience = field(default_factory=Patience)
 
     @classmethod
     def of(cls, options: Options) -> Suite:
@@ -157,7 +160,23 @@ class Suite:
 
     def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
         """Run one workload."""
-        return run_workload(self.backend, work, waive=tuple(waive), slack_s=self.options.slack_s)
+        return self._run(work, waive, self._patience.wait_s)
+
+    def _run_patiently(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
+        """Run one workload, and wait in full before it is said to stand still."""
+        return self._run(work, waive, STALL_S)
+
+    def _run(self, work: Workload, waive: Collection[str], stall_s: float) -> RunResult:
+        began = time.monotonic()
+        result = run_workload(
+            self.backend,
+            work,
+            waive=tuple(waive),
+            slack_s=self.options.slack_s,
+            stall_s=stall_s,
+        )
+        self._patience.note(result.stood_still_s > 0, time.monotonic() - began)
+        return result
 
     # Smoke, campaigns, judgements
 
@@ -190,9 +209,8 @@ class Suite:
     @cached_property
     def causes(self) -> Causes:
         """The roots of all that broke."""
-        if self.options.slow:
-            return Causes(self.run, fit=self.fit, shrink_runs=SLOW_SHRINK_RUNS, runs=SLOW_RUNS)
-        return Causes(self.run, fit=self.fit)
+        most = {"shrink_runs": SLOW_SHRINK_RUNS, "runs": SLOW_RUNS} if self.options.slow else {}
+        return Causes(self.run, fit=self.fit, patient=self._run_patiently, **most)
 
     def not_run(self, profile: Profile) -> str:
         """The reason why a profile has no campaign, as far as known now; "" if it has one."""
@@ -296,10 +314,12 @@ class Suite:
 
     def _stops_at(self, clause: str) -> bool:
         """Whether a campaign stops when this clause broke."""
-        if not self.options.first or clause in self.expected or self.is_accepted(clause):
+        if clause in self.expected or self.is_accepted(clause):
             return False
+        if self.causes.waited_enough:
+            return True
         # Who asks for a few clauses wants their verdicts, whatever else is broken.
-        return not self.options.only or clause in self.homes
+        return self.options.first and (not self.options.only or clause in self.homes)
 
     def broken_clauses(self) -> list[str]:
         """The clauses that broke so far, as roots or as consequences of roots."""

@@ -69,7 +69,7 @@ from cellspec.conformance.run.backend import (
     killer_tries_of,
     saving_of,
 )
-from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
+from cellspec.conformance.run.clock_mode import ClockMode, RealClock, StoodStill, VirtualClock
 from cellspec.conformance.run.incarnations import Incarnations, scratch_folder
 from cellspec.conformance.run.probe import Entry, Probe, Refused
 from cellspec.conformance.run.users_exit import pass_on, pass_on_quit
@@ -271,6 +271,8 @@ class _JudgedRun:
                 return
             ended = self.incarnations.run_next(number, self.now_s)
             self.probe = ended.probe
+            if isinstance(ended.error, StoodStill):
+                self.result.stood_still_s = ended.error.waited_s
             self._judge_incarnation(ended.probe, ended.error)
             if self.checker is not None:
                 self.result.due_saves = self.checker.machine.state.due_saves

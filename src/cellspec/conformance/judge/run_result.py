@@ -51,6 +51,8 @@ class RunResult:
         torn: the crashes that came in the middle of an operation on a file.
         visits: the processes of somebody else that began in the run's folder, by what differed.
         silent: the incarnations that went on from a table, and reported no claim.
+        stood_still_s: in real time, for how many seconds nothing happened until the run was given
+            up; 0 if it was not.
         blocking: the calls that took real time inside virtual time, each with file and line.
         calls: every call of the run.
         cost: the cost of the run.
@@ -71,6 +73,7 @@ class RunResult:
     silent: list[SilentResume] = field(default_factory=list)
     torn: list[Torn] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
+    stood_still_s: float = 0.0
     blocking: Mapping[str, None] = field(default_factory=dict)
     calls: Registry = field(default_factory=Registry)
     cost: Cost = field(default_factory=Cost)

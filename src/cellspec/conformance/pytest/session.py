@@ -77,6 +77,8 @@ class Session:
         self._ended_by: type[BaseException] | None = None
         self._failed = False
         self._failing = 0
+        self._told: set[int] = set()
+        self.untold: list[str] = []
         self._cut_short = ""
         self._others_failed = False
 
@@ -176,6 +178,7 @@ class Session:
 
     def _fail_by_roots(self, numbers: list[int]) -> NoReturn:
         self._failing = numbers[0]
+        self._told.update(numbers)
         pytest.fail("\n\n\n".join(map(self._text, numbers)), pytrace=False)
 
     def _text(self, number: int) -> str:
@@ -266,6 +269,7 @@ class Session:
         if text:
             found = json.loads(text)
             self._note(found["code"])
+            self.untold += found["untold"]
             self.done += [found["results"]] if found["results"] else []
 
     @pytest.hookimpl(wrapper=True)
@@ -361,6 +365,10 @@ class Session:
         return self.code if status == pytest.ExitCode.OK else status
 
     def _report(self) -> None:
+        if self.suite.interrupted:
+            roots = range(1, len(self.suite.roots) + 1)
+            untold = (n for n in roots if n not in self._told and self._fails(n))
+            self.untold += map(self._text, untold)
         if self.suite.campaigns or "smoke" in vars(self.suite):
             with _captured(self.config):
                 found = results(self.suite)
@@ -369,7 +377,9 @@ class Session:
         handed_over = getattr(self.config, "workeroutput", None)
         if handed_over is not None:
             mine = self.done[0] if self.done else None
-            handed_over[_HANDED_OVER] = json.dumps({"code": self.code, "results": mine})
+            handed_over[_HANDED_OVER] = json.dumps(
+                {"code": self.code, "results": mine, "untold": self.untold}
+            )
             return
         try:
             self.written += self.accepted.write_pins() if self.done else []
@@ -392,6 +402,9 @@ class Session:
         """
         terminalreporter.stats.get("failed", []).sort(key=_root_of)
         yield
+        if self.untold:
+            terminalreporter.section("found before the run was interrupted")
+            terminalreporter.write_line("\n\n\n".join(self.untold))
         if not self.done and not self.refused:
             return
         terminalreporter.section("cellspec conformance")

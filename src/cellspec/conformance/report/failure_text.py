@@ -56,6 +56,8 @@ def _which(failure: Failure) -> str:
     """The title of the workload of a failure."""
     if failure.clause in COST_CLAUSES:
         return "the workload, which is run with more and more rows"
+    if not failure.is_smallest:
+        return "a workload that breaks it; the search for a smaller one was interrupted"
     return "the smallest workload that breaks it"
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -26,16 +26,31 @@ from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.clock import ChosenClock, Clock, LoopClock, WallClock
 from cellspec.conformance.run.disturbing import Later
 from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.standing import threads_waiting
 from cellspec.conformance.run.users_exit import is_debugged, pass_on, pass_on_quit, was_quit
 from cellspec.conformance.run.workload import HANG_BOUNDS, TICK_S, Workload
 from cellspec.machine.actions import Choose
 
-__all__ = ["GRACE_S", "ClockMode", "MakeProbe", "RealClock", "VirtualClock"]
+__all__ = ["GRACE_S", "ClockMode", "MakeProbe", "RealClock", "StoodStill", "VirtualClock"]
 
 GRACE_S = 5.0
 """Real seconds that threads have to notice that their process is gone."""
 
 MakeProbe: TypeAlias = Callable[[Clock], Probe]
+
+
+class StoodStill(TimeoutError):  # noqa: N818 - it says what the engine did
+    """In real time nothing happened for so long that the run is given up.
+
+    Attributes:
+        waited_s: the real seconds for which nothing happened.
+        threads: where each thread of the engine stood, a line each.
+    """
+
+    def __init__(self, waited_s: float, threads: Sequence[str]) -> None:
+        super().__init__(f"nothing happened for {waited_s:g} s")
+        self.waited_s = waited_s
+        self.threads = tuple(threads)
 
 
 class ClockMode(Protocol):
@@ -137,6 +152,7 @@ class RealClock:
         """Run one incarnation in a thread of its own; a coroutine on an ordinary loop there."""
         probe = make(WallClock(self.scale, self._origin_s))
         assert probe.now() >= start_s
+        others = [thread.ident for thread in threading.enumerate()]
         _deliver_stops(backend, probe, _in_thread)
         _deliver_losses(backend, probe, _in_thread)
         box: list[BaseException] = []
@@ -152,11 +168,12 @@ class RealClock:
         thread = threading.Thread(target=live, name=f"incarnation-{probe.incarnation}", daemon=True)
         thread.start()
         stalled = self._wait(thread, probe)
+        stood = threads_waiting(others) if stalled else []
         probe.close()
         pass_on(box[0] if box else None)
         pass_on_quit()
         if stalled:
-            return probe, TimeoutError(f"nothing happened for {self._stall_s:g} s")
+            return probe, StoodStill(self._stall_s, stood)
         return probe, box[0] if box else None
 
     def _wait(self, thread: threading.Thread, probe: Probe) -> bool:
