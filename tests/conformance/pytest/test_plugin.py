@@ -165,6 +165,13 @@ TOGETHER = (
     ("--conformance-report=r --conformance-json=r/results.json", "report and --conformance-json"),
     ("--conformance-report=r --conformance-html=r/index.html", "report and --conformance-html"),
     ("--conformance-xfails=case.json --conformance-json=case.json", "xfails and --conformance-js"),
+    ("--conformance-json=a.xml --junitxml=./a.xml", "--conformance-json and --junitxml: both wou"),
+    ("--conformance-report=case.json", "report: case.json: expected a folder, but it is no folder"),
+    ("--conformance-report=case.json/r", "case.json/r: expected a folder, but "),
+    ("--conformance-report=odd", "report: odd/cases: expected a folder, but it is no folder"),
+    ("--conformance-json=site", "json: site: cannot be written: it is a folder"),
+    ("--conformance-html=site", "html: site: cannot be written: it is a folder"),
+    ("--conformance-json=case.json/a", "json: case.json: expected a folder, but it is no folder"),
     ("--conformance-json=pins.json", "pins.json: is there already and was written by no run"),
     ("--conformance-html=theirs.html", "theirs.html: is there already and was written by no run"),
     ("--conformance-report=site", "site: its index.html was written by no run of the suite"),
@@ -301,6 +308,8 @@ def test_a_value_that_cannot_be_used_is_refused_in_one_line(
     Path("site").mkdir()
     Path("site", "index.html").write_text("<title>mine</title>")
     Path("link.json").symlink_to("new.json")
+    Path("odd").mkdir()
+    Path("odd", "cases").write_text("mine")
     with pytest.raises(pytest.UsageError) as refused:
         suite.parseconfigure(*SUITE, *options)
     assert line in str(refused.value)
@@ -973,8 +982,14 @@ def test_a_folder_of_reports_holds_one_run(suite: pytest.Pytester) -> None:
         suite.parseconfigure(*SUITE, "--engine-backend=engine:Backend", "--conformance-report=out")
 
 
-def test_a_report_that_cannot_be_written_is_said_in_a_line(suite: pytest.Pytester) -> None:
-    Path("file").write_text("")
+def test_a_report_that_cannot_be_written_at_last_is_said_in_a_line(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_folder_with_something_else(_: Suite) -> dict[str, object]:
+        Path("file").write_text("")
+        return {}
+
+    monkeypatch.setattr(Suite, "cost", fill_the_folder_with_something_else)
     result = judge(suite, "Backend", "--max-examples=5", "--conformance-report=file")
     assert "cannot be written: " in text_of(result)
     assert "INTERNALERROR" not in text_of(result)

@@ -2,8 +2,9 @@
 
 Each value is checked where it is used (`cellspec.conformance.campaign.options`, the readers of
 files). This module reads the values, and refuses what only several options together say: an option
-beside ``--replay`` that a replay has no use for, and two options that name one file. All of it is
-checked before anything runs, so that a long run does not end with a file that it cannot write.
+beside ``--replay`` that a replay has no use for, and two options that name one file. It refuses
+files and folders that cannot be written, too. All of it is checked before anything runs, so that a
+long run does not end with a file that it cannot write.
 
 Options in a configuration file stand there for every run, a replay too: only those on the command
 line are refused beside ``--replay``.
@@ -11,6 +12,8 @@ line are refused beside ``--replay``.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +29,7 @@ from cellspec.conformance.report.write import (
     check_results_file,
 )
 from cellspec.errors import SpecError
-from cellspec.files import is_same_file
+from cellspec.files import check_folder, check_target, is_same_file
 from cellspec.text import seconds_of
 
 __all__ = ["Given"]
@@ -68,11 +71,25 @@ class Given:
             )
         self._check_apart()
         if self.report is not None:
+            self._expect("report", self.report, check_folder)
+            self._expect("report", self.report / CASES, check_folder)
+            for name in (RESULTS_NAME, INDEX):
+                self._expect("report", self.report / name, check_target)
             check_report_folder(self.report, self._shown("report"))
         if self.json_file is not None:
+            self._expect("json", self.json_file, check_target)
             check_results_file(self.json_file, self._shown("json"))
         if self.html_file is not None:
+            self._expect("html", self.html_file, check_target)
             check_page(self.html_file, self._shown("html"))
+
+    def _expect(self, name: str, path: Path, check: Callable[[Path], None]) -> None:
+        """Refuse an option by which the run would write where it cannot."""
+        try:
+            check(path)
+        except SpecError as error:
+            folder = f"{self.config.invocation_params.dir}{os.sep}"
+            raise SpecError(f"--conformance-{name}: {str(error).replace(folder, '')}") from None
 
     def _check_replay(self) -> None:
         """Refuse the options on the command line that a replay has no use for."""
@@ -96,14 +113,15 @@ class Given:
             for other, before in named if is_written else ():
                 if option != other and is_same_file(path, before):
                     raise SpecError(
-                        f"--conformance-{other} and --conformance-{option}: both would be the file "
-                        f"{path.name}, and one would be lost; give two files"
+                        f"{other} and {option}: both would be the file {path.name}, and one would "
+                        "be lost; give two files"
                     )
             named.append((option, path))
 
     def _named(self) -> list[tuple[str, Path, bool]]:
         """The files that options name, each with whether a run writes it; those read come first."""
         report = self.report
+        junit = self.config.getoption("xmlpath", None)
         files = [
             ("xfails", self._path("xfails"), False),
             ("clauses", self._path("clauses"), True),
@@ -111,7 +129,9 @@ class Given:
             ("json", self.json_file, True),
             ("html", self.html_file, True),
         ]
-        return [(option, path, written) for option, path, written in files if path is not None]
+        named = [(f"--conformance-{option}", *rest) for option, *rest in files]
+        named.append(("--junitxml", junit and self.config.invocation_params.dir / junit, True))
+        return [(option, path, written) for option, path, written in named if path is not None]
 
     def _shown(self, name: str) -> str:
         """An option and its file, as the user wrote them."""
