@@ -19,8 +19,10 @@ from cellspec.exit_codes import BAD_INPUT, FINE
 from tests.conformance.pytest.test_plugin import SUITE
 
 ENGINE = """
+import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from cellspec.conformance import Table
 
@@ -50,6 +52,27 @@ class InThread(Virtual):
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
+        probe.end("success")
+
+
+class Tasks(Virtual):
+    async def run(self, probe):
+        async def work(row):
+            breakpoint()
+            return await probe.cell("a", row, {})
+
+        self.rows = await asyncio.gather(*(work(row) for row in range(probe.rows)))
+        probe.end("success")
+
+
+class Threads(Virtual):
+    def run(self, probe):
+        def work(row):
+            breakpoint()
+            return probe.cell_sync("a", row, {})
+
+        with ThreadPoolExecutor(4) as pool:
+            self.rows = list(pool.map(work, range(probe.rows)))
         probe.end("success")
 
 
@@ -88,6 +111,32 @@ def test_quitting_the_debugger_ends_the_run_as_pytest_ends_it_and_judges_nothing
     assert done.returncode == pytest.ExitCode.INTERRUPTED
 
 
+@pytest.mark.parametrize("name", ["Tasks", "Threads"])
+def test_the_debugger_is_quit_once_in_however_many_tasks_or_threads_it_would_open(
+    name: str, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        command(name, tmp_path, rows=6),
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("q\n")
+    process.stdin.flush()
+    # The terminal stays open, and nothing more is typed.
+    try:
+        assert process.wait(timeout=60) == pytest.ExitCode.INTERRUPTED
+    finally:
+        process.kill()
+        printed = process.stdout.read()
+        process.communicate()
+    assert printed.count("(Pdb)") == 1
+    assert "Exit: Quitting debugger !!!" in printed
+
+
 def test_a_breakpoint_without_a_terminal_is_said_in_a_line(tmp_path: Path) -> None:
     done = debugged("Virtual", "", tmp_path, "-n1")
     assert done.returncode == BAD_INPUT
@@ -100,17 +149,22 @@ def debugged(
     name: str, commands: str, folder: Path, *more: str
 ) -> subprocess.CompletedProcess[str]:
     """A replay of an engine of `ENGINE`, with commands for the debugger that it opens."""
-    (folder / "engine.py").write_text(ENGINE)
-    (folder / "case.json").write_text(Case(Workload((ColumnDescriptor("a"),), rows=2)).to_json())
-    options = (f"--engine-backend=engine:{name}", "--replay=case.json", "-p", "no:cacheprovider")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *SUITE, *options, *more],
+        [*command(name, folder), *more],
         cwd=folder,
         input=commands,
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def command(name: str, folder: Path, rows: int = 2) -> list[str]:
+    """The command line of a replay of an engine of `ENGINE`."""
+    (folder / "engine.py").write_text(ENGINE)
+    (folder / "case.json").write_text(Case(Workload((ColumnDescriptor("a"),), rows)).to_json())
+    options = (f"--engine-backend=engine:{name}", "--replay=case.json", "-p", "no:cacheprovider")
+    return [sys.executable, "-m", "pytest", *SUITE, *options]
 
 
 class Slow:

@@ -130,6 +130,7 @@ class VirtualClock:
         except SystemExit:
             raise
         except BaseException as raised:
+            pass_on_quit()
             pass_on(raised)
             error = raised
         pass_on_quit()

@@ -8,13 +8,18 @@ that knows these exceptions.
 
 An engine may swallow the exception in a handler of its own, or leave it in a task or a thread that
 nobody asks for it. So the debugger itself is asked too; the pytest plugin notes each that opens.
+
+An engine meets its breakpoint in many tasks or threads. They open a debugger one after another, and
+once the user has quit one of them, no other opens: a breakpoint ends the task or the thread.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = [
     "forget_debuggers",
@@ -28,18 +33,76 @@ __all__ = [
 _DEBUGGERS = frozenset({"pdb", "bdb", "pydevd", "_pydevd_bundle"})
 """Modules of which a frame is on the stack while a debugger waits for its user."""
 
+_OPENS_S = 1.0
+"""A debugger that was noted has its prompt after so many seconds."""
+
 _opened: list[Any] = []
 """The debuggers that were noted, each with the attribute ``quitting`` of `bdb.Bdb`."""
 
+_turn = threading.Lock()
+_last_opened: list[tuple[int, float]] = []
+"""The thread that opened a debugger last, and when."""
+
+_hooks: list[tuple[Any, str, Any]] = []
+"""What breakpoints called before the user quit: module, name and function."""
+
+
+class _Quit(KeyboardInterrupt):
+    """Ends the loop of an engine at a breakpoint behind the one where the user quit."""
+
 
 def note_debugger(debugger: Any) -> None:
-    """Note a debugger that opens, a `bdb.Bdb`, so that the run ends when the user quits it."""
+    """Note a debugger that opens, a `bdb.Bdb`, so that the run ends when the user quits it.
+
+    It waits while another thread is at a prompt.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: the user has quit already. The second is for threads, which
+            it ends in silence.
+    """
+    me = threading.get_ident()
+    while not was_quit():
+        with _turn:
+            thread, at_s = _last_opened[-1] if _last_opened else (me, 0.0)
+            soon = time.monotonic() - at_s < _OPENS_S
+            if thread == me or not (soon or is_debugged()):
+                _last_opened[:] = [(me, time.monotonic())]
+                break
+        time.sleep(0.02)
+    else:
+        _end_here()
     _opened.append(debugger)
+    quit_it = getattr(debugger, "set_quit", None)
+    if quit_it is not None:
+
+        def set_quit() -> None:
+            quit_it()
+            _close_breakpoints()
+
+        debugger.set_quit = set_quit
+
+
+def _close_breakpoints() -> None:
+    """Have each breakpoint from now on end its task or thread, without a prompt."""
+    for module, name in ((sys, "breakpointhook"), (sys.modules.get("pdb"), "set_trace")):
+        if module is not None:
+            _hooks.append((module, name, getattr(module, name)))
+            setattr(module, name, _end_here)
+
+
+def _end_here(*_: object, **__: object) -> NoReturn:
+    if threading.current_thread() is threading.main_thread():
+        raise _Quit
+    raise SystemExit
 
 
 def forget_debuggers() -> None:
     """Forget all debuggers: their run is over."""
     _opened.clear()
+    _last_opened.clear()
+    while _hooks:
+        module, name, function = _hooks.pop()
+        setattr(module, name, function)
 
 
 def was_quit() -> bool:
