@@ -93,6 +93,47 @@ def test_a_finding_in_other_columns_and_rows_is_the_same_finding(
     assert compared["changes"]["BARR-06"]["change"] == change
 
 
+CAUSE = {
+    "clause": "BARR-06",
+    "detail": "so",
+    "consequences": {"TABLE-03": {"workloads": 1, "detail": "so"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("found_in", "now", "mended"),
+    [
+        ("core", {"profiles": {"core": {"workloads": 3}}}, True),
+        ("smoke", {"profiles": {}}, True),
+        ("drops", {"profiles": {"core": {"workloads": 3}}}, False),
+        ("drops", {"profiles": {"drops": {"not_run": "the run was interrupted"}}}, False),
+        ("core", {"profiles": {"core": {"workloads": 3, "stopped_at": "BARR-01"}}}, False),
+        ("", {"interrupted": True}, False),
+        ("", {}, True),
+    ],
+)
+def test_nothing_is_mended_that_was_not_looked_for_where_it_broke(
+    tmp_path: Path, found_in: str, now: dict[str, Any], mended: bool
+) -> None:
+    clauses = ("BARR-06", "TABLE-03")
+    then = backend(dict.fromkeys(clauses, "violated"), causes=[{**CAUSE, "profile": found_in}])
+    compared = saved(tmp_path, then).compared(backend(dict.fromkeys(clauses, "pass"), **now), SUITE)
+    changes = {number: one["change"] for number, one in compared["changes"].items()}
+    assert changes == (dict.fromkeys(clauses, "mended") if mended else {})
+    unsure = [note for note in compared["notes"] if note.endswith("mended: BARR-06, TABLE-03")]
+    assert bool(unsure) != mended
+
+
+def test_of_a_run_that_was_interrupted_nothing_inconclusive_is_accepted(tmp_path: Path) -> None:
+    verdicts = {"BARR-06": "inconclusive", "SCHED-01": "violated"}
+    assert saved(tmp_path, backend(verdicts)).knows_inconclusive("BARR-06")
+    base = saved(tmp_path, backend(verdicts, interrupted=True))
+    assert not base.knows_inconclusive("BARR-06")
+    assert base.knows_broken("SCHED-01")
+    notes = base.compared(backend(verdicts), SUITE)["notes"]
+    assert notes == ["the run there was interrupted; what is inconclusive in it is not accepted"]
+
+
 def test_a_second_cause_of_a_clause_that_was_broken_is_told(tmp_path: Path) -> None:
     detail = "barrier 0 of 'a' reads rows 0–1, but of its scope row 3 is left"
     one, other = {"clause": "BARR-06", "detail": detail}, {"clause": "BARR-06", "detail": "other"}

@@ -122,16 +122,18 @@ class Given:
         """The files that options name, each with whether a run writes it; those read come first."""
         report = self.report
         junit = self.config.getoption("xmlpath", None)
-        files = [
-            ("xfails", self._path("xfails"), False),
-            ("clauses", self._path("clauses"), True),
-            *(("report", report and report / name, True) for name in (RESULTS_NAME, INDEX)),
-            ("json", self.json_file, True),
-            ("html", self.html_file, True),
+        files: list[tuple[str, Path | None, bool]] = [
+            ("--conformance-xfails", self._path("xfails"), False),
+            ("--conformance-clauses", self._path("clauses"), True),
+            *(
+                ("--conformance-report", report and report / name, True)
+                for name in (RESULTS_NAME, INDEX)
+            ),
+            ("--conformance-json", self.json_file, True),
+            ("--conformance-html", self.html_file, True),
+            ("--junitxml", self.config.invocation_params.dir / junit if junit else None, True),
         ]
-        named = [(f"--conformance-{option}", *rest) for option, *rest in files]
-        named.append(("--junitxml", junit and self.config.invocation_params.dir / junit, True))
-        return [(option, path, written) for option, path, written in named if path is not None]
+        return [(option, path, written) for option, path, written in files if path is not None]
 
     def _shown(self, name: str) -> str:
         """An option and its file, as the user wrote them."""

@@ -11,7 +11,8 @@ broke                   it is broken, and the baseline does not show it broken
 broken in another way   it was broken and still is, also by a finding that was not there
 still broken            it was broken and still is
 no longer judged        it was judged then, and is inconclusive, not claimed or absent now
-mended                  it was broken, and was judged again without a finding
+mended                  it was broken, and was judged again without a finding, by the campaigns that
+                        had found it
 newly judged            it was not judged then, and now it is, without a finding
 ======================  ==========================================================================
 
@@ -22,12 +23,13 @@ runs that draw other workloads find one cause in other columns and rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cellspec.check.checker import Finding
+from cellspec.conformance.campaign.smoke import SMOKE
 from cellspec.conformance.campaign.symptoms import Symptom, symptom_of
 from cellspec.conformance.judge.verdict import Verdict, says_pass
 from cellspec.conformance.report.read_results import (
@@ -72,7 +74,9 @@ class Baseline:
         return _verdict(self.backend.results.get(clause)) in _BROKEN
 
     def knows_inconclusive(self, clause: str) -> bool:
-        """Whether the clause was inconclusive then."""
+        """Whether the clause was inconclusive then, in a run that came to its end."""
+        if self.backend.interrupted:
+            return False
         return _verdict(self.backend.results.get(clause)) == Verdict.INCONCLUSIVE.value
 
     def compared(self, backend: Mapping[str, Any], suite: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +89,7 @@ class Baseline:
         """
         now = read_backend(backend, "results", set())
         changes = {}
+        unsure: list[str] = []
         # Of a run that was asked for a few clauses, the others are not lost.
         few = "not_asked" in backend
         earlier = () if few else self.backend.results
@@ -97,7 +102,9 @@ class Baseline:
         for clause in dict.fromkeys((*now.results, *earlier)):
             before, after = self.backend.results.get(clause), now.results.get(clause)
             change = _change(before, after, unknown.get(clause, ""))
-            if change:
+            if change == _MENDED and not self._looked_again(clause, now):
+                unsure.append(clause)
+            elif change:
                 why = after.reason if after is not None else ""
                 changes[clause] = {
                     "change": change,
@@ -108,13 +115,31 @@ class Baseline:
         return {
             "file": self.shown,
             "version": self.backend.version,
-            "notes": list(self._notes(now, suite)),
+            "notes": [*self._notes(now, suite), *_unsure(unsure)],
             "changes": changes,
         }
+
+    def _looked_again(self, clause: str, now: BackendResults) -> bool:
+        """Whether a run has run to their ends all campaigns that had found this clause broken."""
+        ran = {
+            name
+            for name, one in now.profiles.items()
+            if one.get("workloads") and not one.get("stopped_at")
+        }
+        found_in = {
+            cause.profile
+            for cause in self.backend.causes
+            if clause in (cause.clause, *cause.consequences) and cause.profile
+        }
+        return found_in <= {*ran, SMOKE} if found_in else not now.interrupted
 
     def _notes(self, now: BackendResults, suite: Mapping[str, Any]) -> Iterator[str]:
         """What differs between the two runs beside the verdicts, and may be a reason for them."""
         then = self.backend
+        if then.interrupted:
+            yield "the run there was interrupted; what is inconclusive in it is not accepted"
+        if now.interrupted:
+            yield "this run was interrupted"
         if then.version != now.version:
             yield f"{now.name} was {then.version} there, and is {now.version} here"
         for what, key in (("cellspec", "version"), ("the clause set", "clauses")):
@@ -208,6 +233,15 @@ def _more(change: Mapping[str, Any]) -> str:
         return ""
     why = f": {change['why']}" if change["why"] else ""
     return f" (was {change['before']}, is {change['now']}{why})"
+
+
+def _unsure(clauses: Collection[str]) -> Iterator[str]:
+    """A note of clauses that were broken, and are not looked for where they broke."""
+    if clauses:
+        yield (
+            "broken there by a campaign that this run did not run to its end, so not known to be "
+            f"mended: {', '.join(clauses)}"
+        )
 
 
 def _verdict(result: ClauseResult | None) -> str:

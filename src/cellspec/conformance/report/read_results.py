@@ -66,6 +66,7 @@ class CauseResult:
         replay: the command that runs its workload again.
         failure: its failure, where the clause has another one; else None.
         page: the page of its failure, if there is one.
+        profile: the profile whose campaign found it first; "" if the results do not say it.
     """
 
     clause: str
@@ -75,11 +76,12 @@ class CauseResult:
     replay: str
     failure: Mapping[str, Any] | None
     page: str | None
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendResults:
-    """One column of the matrix."""
+    """One column of the matrix; `interrupted` if its run ended early."""
 
     name: str
     version: str
@@ -91,6 +93,7 @@ class BackendResults:
     sometimes: Mapping[str, Any]
     profiles: Mapping[str, Mapping[str, Any]]
     causes: tuple[CauseResult, ...] = ()
+    interrupted: bool = False
 
 
 def updated(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,6 +142,7 @@ def read_backend(item: object, where: str, taken: set[str]) -> BackendResults:
         sometimes={**owed, **_goals(item, where)},
         profiles=profiles,
         causes=tuple(_causes(item, name, found, where, taken)),
+        interrupted=item.get("interrupted") is True,
     )
 
 
@@ -175,6 +179,7 @@ def _causes(
             replay=str(cause.get("replay") or ""),
             failure=own,
             page=page if own is None else _page_name(backend, f"{clause}-root-{number}", taken),
+            profile=str(cause.get("profile") or ""),
         )
 
 

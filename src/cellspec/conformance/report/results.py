@@ -80,6 +80,7 @@ def _backend(suite: Suite) -> Json:
         "seed": suite.options.seed,
         **({"seeds": suite.options.seeds} if suite.options.seeds > 1 else {}),
         "command": suite.command,
+        **({"interrupted": True} if suite.interrupted else {}),
         "clauses": judged,
         **({"causes": _causes(suite)} if suite.roots else {}),
         **({"not_asked": {one.clause: one.detail for one in others}} if suite.options.only else {}),

@@ -35,6 +35,8 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     yield f"capabilities {', '.join(backend['capabilities'])}"
     if evidence["smoke"] != "fine":
         yield f"smoke: {evidence['smoke']}"
+    if backend.get("interrupted"):
+        yield "interrupted: what was not judged by then is inconclusive"
     yield ""
     yield from _table(_profile_rows(backend))
     spoken = Counter(entry["verdict"] for entry in backend["clauses"].values())
