@@ -33,6 +33,9 @@ def shout(where):
     warnings.warn("LOUD warning", stacklevel=1)
 
 
+shout("import")
+
+
 class Backend(quiet.Backend):
     def save(self, probe, rows):
         shout("loop")

@@ -563,8 +563,14 @@ def test_a_limit_of_time_that_ends_a_test_is_no_death_of_the_engine(
 ) -> None:
     suite.makepyfile(
         late="""
+        import signal
         import pytest
         import engine
+
+        def too_late(number, frame):
+            pytest.fail("Timeout (>60.0s)")
+
+        signal.signal(signal.SIGUSR1, too_late)
 
         class Backend(engine.Backend):
             runs = 0
@@ -572,7 +578,7 @@ def test_a_limit_of_time_that_ends_a_test_is_no_death_of_the_engine(
             async def run(self, probe):
                 Backend.runs += 1
                 if Backend.runs >= 30:
-                    pytest.fail("Timeout (>60.0s)")
+                    signal.raise_signal(signal.SIGUSR1)
                 await super().run(probe)
         """
     )
@@ -584,6 +590,32 @@ def test_a_limit_of_time_that_ends_a_test_is_no_death_of_the_engine(
     result.stdout.fnmatch_lines(["FAILED *::test_campaign?core? - Failed: Timeout *"])
     result.stdout.fnmatch_lines(["core *the run was interrupted"])
     assert "violated" not in text_of(result)
+
+
+def test_an_interrupted_run_of_several_processes_says_that_its_findings_are_lost(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        slow="""
+        import os
+        import signal
+        import engine
+
+        class Backend(engine.Backend):
+            async def run(self, probe):
+                if probe.rows > 2:
+                    # As Ctrl-C in a terminal: both get the signal.
+                    os.kill(os.getppid(), signal.SIGINT)
+                    raise KeyboardInterrupt
+                await super().run(probe)
+        """
+    )
+    options = ("-n1", "--engine-backend=slow:Backend", "--profile=core", FEW)
+    result = suite.runpytest_subprocess(*SUITE, *options)
+    assert result.ret == INTERRUPTED
+    result.stdout.fnmatch_lines(
+        ["interrupted: -n has run the suite in another process, and what *"]
+    )
 
 
 def test_a_run_that_pytest_ends_at_a_failure_ends_with_the_code_of_that_failure(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import bdb
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +21,7 @@ from cellspec.conformance.run.loading import load_backend
 from cellspec.errors import SpecError
 
 ENDS = (pytest.exit.Exception, bdb.BdbQuit, KeyboardInterrupt, pytest.fail.Exception)
+"""The last is one only if the handler of a signal raises it, as `raising` has it."""
 WORK = Workload((ColumnDescriptor("a"),), rows=1)
 
 
@@ -64,8 +67,22 @@ class Threaded(Engine):
         probe.end("success")
 
 
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[None]:
+    """The handler of a signal for a time, as a plugin has one that limits the time of a test."""
+    before = signal.signal(signal.SIGUSR1, limit)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def limit(*_: object) -> NoReturn:
+    raise pytest.fail.Exception("the user")
+
+
 def raising(end: type[BaseException]) -> Callable[[], NoReturn]:
     def function() -> NoReturn:
+        if end is pytest.fail.Exception:
+            limit()
         raise end("the user")
 
     return function
@@ -108,6 +125,11 @@ def test_the_end_of_a_user_is_no_mistake_of_a_module_or_of_the_suite(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(end):
         load_backend(f"quits_{end.__name__}:backend", tmp_path)
+
+
+def test_a_check_of_the_engine_that_fails_by_pytest_is_its_death() -> None:
+    result = run_workload(Engine("run", partial(pytest.fail, "a check")), WORK)
+    assert [found.detail for found in result.violations] == ["the engine died of Failed: a check"]
 
 
 def test_another_exception_is_the_engines_death() -> None:

@@ -65,7 +65,9 @@ class Session:
         self.config = config
         given = Given(config)
         given.check()
-        self.suite = Suite.of(given.options())
+        with _captured(config):
+            # The module of the backend is imported, and may print something.
+            self.suite = Suite.of(given.options())
         self.report, self.json_file, self.html_file = given.report, given.json_file, given.html_file
         if self.report is not None:
             self.suite.before_saving = partial(clear_report, self.report)
@@ -406,6 +408,12 @@ class Session:
             terminalreporter.section("found before the run was interrupted")
             terminalreporter.write_line("\n\n\n".join(self.untold))
         if not self.done and not self.refused:
+            if self._ended_by is not None and _has_workers(self.config):
+                terminalreporter.section("cellspec conformance")
+                terminalreporter.write_line(
+                    "interrupted: -n has run the suite in another process, and what that one found "
+                    "is lost; no file was written. Without -n, what was found before is told"
+                )
             return
         terminalreporter.section("cellspec conformance")
         lines = [line for found in self.done for line in summary(found)]
@@ -421,7 +429,8 @@ class Session:
 def _captured(config: pytest.Config) -> Iterator[None]:
     """Capture what an engine prints outside of a test, too; it is let go of.
 
-    Its runs in tests are captured by pytest. Results measure the cost of an event by a few more.
+    Its runs in tests are captured by pytest. Its module is imported before, and results measure the
+    cost of an event by a few runs more.
     """
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     if capture is None or not capture.is_globally_capturing():
@@ -435,6 +444,11 @@ def _captured(config: pytest.Config) -> Iterator[None]:
         with contextlib.suppress(AssertionError):
             capture.suspend_global_capture()
             capture.read_global_capture()
+
+
+def _has_workers(config: pytest.Config) -> bool:
+    """Whether the tests run in workers of pytest-xdist."""
+    return bool(getattr(config.option, "tx", None)) and not hasattr(config, "workerinput")
 
 
 def _root_of(report: pytest.TestReport) -> float:

@@ -2,9 +2,10 @@
 
 Each comes as an exception out of the engine's code, where the run was: `KeyboardInterrupt` of
 Ctrl-C, ``pytest.exit.Exception`` of ``q`` at a breakpoint under pytest, `bdb.BdbQuit` elsewhere,
-and ``pytest.fail.Exception`` of a plugin that limits how long a test may take. Code that takes an
-exception for the engine's or the adapter's must ask `pass_on` first. This module is the one place
-that knows these exceptions.
+and ``pytest.fail.Exception`` of a plugin that limits how long a test may take. The last one comes
+out of the handler of a signal; an engine that calls ``pytest.fail`` itself has died. Code that
+takes an exception for the engine's or the adapter's must ask `pass_on` first. This module is the
+one place that knows these exceptions.
 
 An engine may swallow the exception in a handler of its own, or leave it in a task or a thread that
 nobody asks for it. So the debugger itself is asked too; the pytest plugin notes each that opens.
@@ -15,9 +16,11 @@ once the user has quit one of them, no other opens: a breakpoint ends the task o
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
+import traceback
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -134,7 +137,7 @@ def pass_on(error: BaseException | None) -> None:
     """
     own = _users_own()
     for each in _chain(error):
-        if isinstance(each, own):
+        if isinstance(each, own) or _is_time_limit(each):
             raise each
 
 
@@ -144,8 +147,20 @@ def _users_own() -> tuple[type[BaseException], ...]:
     if (debugger := sys.modules.get("bdb")) is not None:
         own.append(debugger.BdbQuit)
     if (runner := sys.modules.get("pytest")) is not None:
-        own += [runner.exit.Exception, runner.fail.Exception]
+        own.append(runner.exit.Exception)
     return tuple(own)
+
+
+def _is_time_limit(error: BaseException) -> bool:
+    """Whether a plugin failed the test of the engine: the handler of a signal raised it."""
+    runner = sys.modules.get("pytest")
+    if runner is None or not isinstance(error, runner.fail.Exception):
+        return False
+    handlers = {
+        getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()
+    }
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code in handlers for frame, _ in frames)
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
