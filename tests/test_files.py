@@ -195,6 +195,11 @@ def test_a_partial_file_is_made_anew_and_no_link_is_followed(tmp_path: Path) -> 
     assert (tmp_path / "precious").read_text() == PRECIOUS
 
 
+def test_a_text_that_utf_8_cannot_hold_is_written_with_its_escapes(tmp_path: Path) -> None:
+    write_files(tmp_path, {"odd": "no file \udc80"})
+    assert (tmp_path / "odd").read_text(encoding="utf-8") == "no file \\udc80"
+
+
 def test_the_name_of_a_growing_file_is_looked_at_again_at_its_end(tmp_path: Path) -> None:
     growing = GrowingFile(tmp_path / "run")
     growing.file.write(b"whole")

@@ -164,6 +164,11 @@ def _create(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
+def _encoded(content: str | bytes) -> bytes:
+    """The bytes of a file; half of a pair of code units, which UTF-8 cannot hold, as its escape."""
+    return content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+
+
 def _temporary(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
 
@@ -212,7 +217,7 @@ def write_files(
             target.parent.mkdir(parents=True, exist_ok=True)
             written[target] = temporary = _temporary(target)
             with _create(temporary) as file:
-                file.write(content.encode("utf-8") if isinstance(content, str) else content)
+                file.write(_encoded(content))
                 file.flush()
                 os.fsync(file.fileno())
         for name in instead_of:

@@ -395,6 +395,37 @@ async def die_in_a_group(_probe: Probe) -> None:
         group.create_task(task())
 
 
+async def die_beside_a_call(probe: Probe) -> None:
+    """The group cancels a call as the engine dies of the other task."""
+
+    async def task() -> None:
+        await asyncio.sleep(0.01)
+        raise ZeroDivisionError("by zero")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(probe.cell("b", 0, {"a": ""}))
+        group.create_task(task())
+
+
+def leave(_probe: Probe) -> None:
+    raise SystemExit(3)
+
+
+class UnreadableError(Exception):
+    """Its text cannot be read."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def die_unreadably(_probe: Probe) -> None:
+    raise UnreadableError
+
+
+def die_of_a_name(_probe: Probe) -> None:
+    raise OSError("no file \udc80")
+
+
 def leak(_probe: Probe) -> None:
     raise BackPressure("too many requests")
 
@@ -407,10 +438,26 @@ def leak(_probe: Probe) -> None:
         (spin, "the run does not end: "),
         (die, "the engine died of ZeroDivisionError: by zero"),
         (die_in_a_group, "the engine died of ZeroDivisionError: by zero"),
+        (die_beside_a_call, "the engine died of ZeroDivisionError: by zero"),
+        (leave, "the engine died of SystemExit: 3"),
+        (die_unreadably, "the engine died of UnreadableError: its text cannot be read"),
+        (die_of_a_name, "the engine died of OSError: no file \\udc80"),
         (leak, "a generator's failure came out of the run: too many requests"),
         (lambda _: None, "run returned without a report of how it ended"),
     ],
-    ids=["hang", "poll", "spin", "die", "die in a group", "leak", "return"],
+    ids=[
+        "hang",
+        "poll",
+        "spin",
+        "die",
+        "die in a group",
+        "die beside a call",
+        "leave",
+        "die unreadably",
+        "die of a name",
+        "leak",
+        "return",
+    ],
 )
 def test_a_run_that_does_not_come_to_its_end_has_stood_still(
     last: Callable[[Probe], Any], detail: str

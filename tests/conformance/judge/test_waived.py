@@ -187,7 +187,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     ),
     "swaps rows on write": ("TABLE-02 TABLE-03 TABLE-06 TABLE-08", "each swapped cell shows alone"),
     "resumes a row back": (
-        "SKIP-03 FAIL-04",
+        "SKIP-03 FAIL-04 SCHED-12",
         "it tells of skips beyond the claim that it goes back to",
     ),
     "swallows write errors": (

@@ -46,6 +46,7 @@ from cellspec.conformance.judge.run_end import (
     first_line,
     refused_answer_used,
     tail,
+    without_last_cancels,
 )
 from cellspec.conformance.judge.run_result import RunResult, Torn
 from cellspec.conformance.judge.silent_calls import judge_silent_calls
@@ -375,6 +376,8 @@ class _JudgedRun:
             self._find("CKPT-25", self.result.calls.odd_recalls[0])
             if self.result.violations:
                 return
+        if error is not None and not crashed and not ends:
+            probe.log[:] = without_last_cancels(probe.log)
         self._judge_events(probe)
         if not self.result.violations and not crashed:
             bad = bad_end(

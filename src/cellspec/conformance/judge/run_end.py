@@ -21,7 +21,15 @@ from cellspec.machine.policy import changed_scopes, scopes_too_wide
 from cellspec.state.claims import Rows, end_of, meet, normal
 from cellspec.text import be, counted, node_words
 
-__all__ = ["BadEnd", "Refusal", "bad_end", "due_refusal", "first_line", "tail"]
+__all__ = [
+    "BadEnd",
+    "Refusal",
+    "bad_end",
+    "due_refusal",
+    "first_line",
+    "tail",
+    "without_last_cancels",
+]
 
 _TRACEBACK_LINES = 6
 
@@ -139,7 +147,29 @@ def _why_stuck(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of an exception's text, or its class."""
+    try:
+        lines = str(error).splitlines()
+    except Exception:
+        lines = ["its text cannot be read"]
+    return _writable((lines or [type(error).__name__])[0])
+
+
+def _writable(text: str) -> str:
+    """A text without halves of pairs of code units, which no file can hold: as their escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def without_last_cancels(log: Sequence[Entry]) -> list[Entry]:
+    """The events of an engine that died, without the calls that it cancelled as it did.
+
+    An exception that comes out of one of its tasks may cancel the others (`asyncio.TaskGroup`).
+    That is how it died, and no choice of calls to cancel.
+    """
+    end = len(log)
+    while end and log[end - 1]["event"] == "cancel" and log[end - 1]["t"] == log[-1]["t"]:
+        end -= 1
+    return list(log[:end])
 
 
 def tail(error: BaseException) -> list[str]:
@@ -151,7 +181,7 @@ def tail(error: BaseException) -> list[str]:
     lines = "".join(traceback.format_exception(error)).splitlines()
     # Versions of Python underline what they quote in different ways.
     plain = [line for line in lines if line.strip(" ~^")]
-    return plain[-_TRACEBACK_LINES:]
+    return list(map(_writable, plain[-_TRACEBACK_LINES:]))
 
 
 # Refusals

@@ -127,8 +127,6 @@ class VirtualClock:
                 max_iterations=self._iterations,
                 max_idle_iterations=self._idle_iterations,
             )
-        except SystemExit:
-            raise
         except BaseException as raised:
             pass_on_quit()
             pass_on(raised)
