@@ -606,9 +606,9 @@ class Pair:
         self.best_rows = self.model.whole_rows(durable)
 
     def check_going_on(self) -> None:
-        """Unless the run is over there is something to do, or something to wait for (GROUP-08)."""
+        """Something is left to do or to wait for (GROUP-08), but for a run that is over or gave up."""
         model = self.model
-        if not model.over():
+        if not (model.over() or model.gave_up):
             useful = [a for a in self.enabled() if a.kind != "crash"]
             waits = model.cooling or model.paused()
             assert useful or model.ranges or waits, "the run stands still"

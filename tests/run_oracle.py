@@ -169,7 +169,7 @@ class RunModel:
         self.unwritten: set[str] = set()
         self.held_by_lost: dict[str, set[CellNodeId]] = {"rows": set(), "claim": set()}
         """What writes that failed held, or could have, in this process."""
-        self.gave_up = False
+        self.gave_up = ""
         self.excused: set[CellNodeId] = set()
         self.excused_at = 0.0
         self.claimed_since = False
@@ -454,7 +454,7 @@ class RunModel:
     def halt_breaks(self) -> set[str]:
         early = {"STOP-01"} if self.stopped or self.must_stop() else set()
         early |= {"STOP-05"} if self.stop_requested else set()
-        return early | ({"FAIL-04"} if self.gave_up else set())
+        return early | ({self.gave_up} if self.gave_up else set())
 
     def gives_up(self) -> bool:
         """A row is lost, and the engine neither records that nor claims to go on without rows."""
@@ -864,7 +864,7 @@ class RunModel:
     def cancel(self, node: NodeId) -> None:
         """What somebody wants still is open again, but never ready: it was cancelled by a stop."""
         if self._is_call_wanted(node) and not (self.halted() or self.may_give_up()):
-            self.gave_up = True
+            self.gave_up = self.gave_up or "FAIL-04"
         self._ends_badly(node)
         ranged = None if node in self.running else self.range_of(node)
         if ranged is None:
@@ -1227,13 +1227,17 @@ class RunModel:
             return set() if self.working() or self.stores() else {"STOP-05"}
         if self.over() or self.halted() or self.gives_up():
             return set()
-        broken = {"SCHED-09"} if self.dispatchable() else set()
-        broken |= {"GROUP-06"} if self.waiting_groups() else set()
+        broken = self._waits()
+        if self.rules.conserves and self.lost_a_write():
+            # The engine may be giving up: `pass_to` notes what a further start would break.
+            broken.clear()
         limited, admitted = self.rules.groups is not None, self.admitted
         late = [group for group in admitted if limited and self.group_resolved(group)]
         if self.rules.conserves:
             late = [group for group in late if group not in self._in_line()]
         elif self.stores() or not self._goes_on(until) or len(late) == len(admitted):
+            late = []
+        if self.lost_a_write():
             late = []
         if not self.rules.conserves:
             outside = [g for g in self.groups() if g not in self.was_admitted]
@@ -1244,6 +1248,16 @@ class RunModel:
         if self._skips_wait() and self._is_still(until):
             broken.add("SCHED-15")
         return broken | ({"GROUP-07"} if late else set())
+
+    def _waits(self) -> set[str]:
+        """What an engine that conserves work breaks if time moves on."""
+        broken = {"SCHED-09"} if self.dispatchable() else set()
+        return broken | ({"GROUP-06"} if self.waiting_groups() else set())
+
+    def _notice_giving_up(self) -> None:
+        """After a lost write work waits: nothing may start any more."""
+        if not (self.over() or self.halted() or self.gives_up()) and self.lost_a_write():
+            self.gave_up = max(self._waits(), default="")
 
     def _skips_wait(self) -> bool:
         """A cell waits for nothing but its skip, for an input of it was skipped."""
@@ -1294,6 +1308,8 @@ class RunModel:
     def pass_to(self, t: float) -> None:
         self.in_line = self._in_line()
         if t > self.now:
+            if self.rules.conserves:
+                self._notice_giving_up()
             self.waits = self.next_waits()
             self.just_saved.clear()
             for node in (node for node, well in self.just_ended.items() if well):
@@ -1721,7 +1737,7 @@ class RunModel:
     def stood_in_the_way(self) -> bool:
         """Something excuses that the run gives up; that somebody asks for a stop does not."""
         early = self.stopped or self.must_stop()
-        return self.lost_a_write() or self.gave_up or early or self.may_give_up()
+        return self.lost_a_write() or bool(self.gave_up) or early or self.may_give_up()
 
     def lost_of(self, kind: str) -> bool:
         """A write of this kind failed in this process, and what it held is not safe."""

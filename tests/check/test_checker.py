@@ -274,6 +274,8 @@ BEGUN = {"event": "checkpoint_begin", "claim": {"a": 1}}
 A_SAVED = ALL_SAVED
 OTHERS_SAVED = [*ALL_MADE, "start a 1", "complete a 1", "checkpoint_failed", "durable a 1"]
 """Two rows could not be written, and one of them is later."""
+LOST_BESIDE_A_CALL = [*ALL_MADE, "start a 1", "checkpoint_failed"]
+"""A row could not be written while the next is made."""
 GIVES_UP = ["end outcome=failed"]
 RESUMED = {"event": "resume", "claim": CLAIMS_NOTHING}
 BEGUN_OF_A = {"event": "checkpoint_begin", "claim": {**CLAIMS_NOTHING, "a": 1}}
@@ -490,6 +492,10 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("FAIL-06", PLAIN, ["start s 0:2", "complete s 0", "take_back s 0", *TAKEN_BACK]),
     ("FAIL-01", PLAIN, ["start a 0", "take_back a 0", "start a 0 attempt=2"]),
     ("SCHED-09", TIMED, ["start a 0", "take_back a 0", "start a 1 t=1"]),
+    # After a lost write work may wait, until something starts again.
+    ("SCHED-09", TIMED, [*LOST_BESIDE_A_CALL, "complete a 1 t=1", "start b 0 t=1"]),
+    ("SCHED-09", TIMED, [*LOST_BESIDE_A_CALL, "durable a 0 t=1", "start b 0 t=1"]),
+    ("SCHED-09", TIMED, [*LOST_BESIDE_A_CALL, "durable a 0", "complete a 1 t=1"]),
     ("FAIL-07", BOUNDED, ["start a 0", "fail a 0 failure=timeout t=1.5"]),
     ("FAIL-07", BOUNDED, ["start a 0", "complete a 0 t=2.5"]),
     ("FAIL-07", BOUNDED, ["start a 0", "start a 1 t=2.5"]),
@@ -840,6 +846,7 @@ FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
         (PLAIN, [*FAILS_FAST, "drop a 0", "cancel a 1"]),
         (RETRY, [*TWICE, "fail a 0 failure=retryable attempt=2"]),
         (TIMED, ["start a 0", "start a 1", f"fail a 0 {PERMANENT} t=1", "complete a 1 t=3"]),
+        (TIMED, [*LOST_BESIDE_A_CALL, "complete a 1 t=1"]),
     ],
     ids=[
         *("claim failed", "next claim on its way", "rows lost, others claimed"),
@@ -850,6 +857,7 @@ FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
         *("claim lost and calls cancelled", "rows lost and a range cancelled"),
         *("rows lost and a barrier cancelled", "fails fast", "lets calls end", "cancels calls"),
         *("records the drop", "records the drop and cancels", "budget spent", "waits for calls"),
+        "a write is lost and calls end",
     ],
 )
 def test_a_run_may_give_up_where_something_stood_in_its_way(
@@ -1186,6 +1194,9 @@ RETIREMENTS: list[tuple[Header, list[str], str]] = [
     # The write of another group makes it safe, of which it learns when its turn comes.
     (BY_THREE, [*IN_LINE, "retire 1 t=3"], ""),
     (BY_THREE, [*IN_LINE, "durable 2 t=3", "retire 1 t=4"], "GROUP-07"),
+    # After a write that failed it may be giving up, until a group is admitted.
+    (BY_GROUP, [*FIRST_WRITTEN[:6], "checkpoint_failed t=2", "complete a 1 t=3"], ""),
+    (BY_GROUP, [*FIRST_WRITTEN, "checkpoint_failed t=3", "retire 0", "admit 2 t=4"], "GROUP-06"),
     # Without a promise of work conservation it may not wait for another group either.
     (AT_LEISURE, [*SECOND_FIRST, "complete a 0 t=50"], "GROUP-07"),
     (AT_LEISURE, [*SECOND_FIRST, "retire 1", "complete a 0 t=50"], ""),

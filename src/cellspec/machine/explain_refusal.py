@@ -87,11 +87,8 @@ def expect_starts(run: RunState, where: str, verb: str = "starts") -> bool:
     if run.stop_requested:
         run.breaks("STOP-05", f"{where} {verb} although a stop was requested")
     if run.gave_up:
-        run.breaks(
-            "FAIL-04",
-            f"{where} {verb} although a call whose value is wanted was cancelled after a write "
-            "that failed, as only a run that gives up does",
-        )
+        clause, why = run.gave_up
+        run.breaks(clause, f"{where} {verb} although {why}, as only a run that gives up does")
     return True
 
 

@@ -20,7 +20,7 @@ from cellspec.machine.calls import end_range, end_stray, range_of
 from cellspec.machine.drops import drop_row, fails_too
 from cellspec.machine.early_stop import call_ended
 from cellspec.machine.explain_refusal import expect_running, refuse_complete, state_of
-from cellspec.machine.lost_writes import has_lost_write
+from cellspec.machine.lost_writes import give_up, has_lost_write
 from cellspec.machine.policy import is_final
 from cellspec.machine.run_state import RunState
 from cellspec.state.codes import (
@@ -261,9 +261,7 @@ def _may_cancel(run: RunState) -> bool:
         return True
     if not has_lost_write(run):
         return False
-    run.gave_up = True
-    if "FAIL-04" not in run.waived:
-        run.counters.block_starts()
+    give_up(run, "FAIL-04", "a call whose value is wanted was cancelled after a write that failed")
     return True
 
 

@@ -4,6 +4,9 @@ Three clauses judge it when time moves on. SCHED-09 and GROUP-06 allow an engine
 work no wait at all. SCHED-15 holds every engine to less: while *nothing* happens (no call is in
 flight, no storage step runs, and no pause was reported) ready work waits no longer than declared.
 
+After a write that failed an engine may give up, and then its work waits rightly: whether it did is
+known once something starts, or the run ends.
+
 Without a declared wait and without slack one look at the state decides, for any passing of time is
 too long. Otherwise a wait is measured over the moments of the run: it begins when work could start
 and ends when some of that work starts, so an engine that is busy starting is not idle.
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 from cellspec.graph.nodes import NodeKey
 from cellspec.machine.enabled import key_of, of_state
+from cellspec.machine.lost_writes import give_up, has_lost_write
 from cellspec.machine.row_groups import count_waiting, finished_group, may_admit
 from cellspec.machine.run_state import RunState, is_over
 from cellspec.state.codes import READY, SKIP_READY
@@ -58,6 +62,10 @@ def _expect_no_wait(run: RunState, t: float) -> None:
     if idle:
         now, later = instants(run.now, t)
         run.breaks(
+=======
+        _refuse_wait(
+            run,
+>>>>>>> b7981f2c (Judge: excuse work that waits after a lost write, until something starts again)
             "SCHED-09",
             f"{idle} at t={now} was ready, with a worker and its resource "
             f"free, and was not started before t={later}",
@@ -84,7 +92,8 @@ def _measure_waits(run: RunState, t: float) -> None:
         if group > run.output_group:
             _expect_admission(run, began, t)
         elif "SCHED-09" not in run.waived:
-            run.breaks(
+            _refuse_wait(
+                run,
                 "SCHED-09",
                 f"{_find_ready(run, group)} is ready, and since t={began:g} s a worker and its "
                 f"resource were free and nothing that takes it was started before t={t:g} s, "
@@ -99,13 +108,25 @@ def _expect_admission(run: RunState, since_s: float, t: float) -> None:
     waits = _waiting_groups(run)
     if waits:
         most = run.limits.groups
+<<<<<<< HEAD
         since, later = instants(since_s, t)
-        run.breaks(
+        _refuse_wait(
+            run,
             "GROUP-06",
             f"{waits} {noun(run.waiting_groups, 'waits', 'wait')} at t={since} with "
             f"{len(run.admitted)} of {'any number' if most is None else most} admitted, and "
             f"none was admitted before t={later}",
         )
+
+
+def _refuse_wait(run: RunState, clause: str, words: str) -> None:
+    """Work waits that need not. After a lost write a later start shows that it was not given up."""
+    if clause in run.waived:
+        return
+    if has_lost_write(run):
+        give_up(run, clause, f"{words}, after a write that failed")
+    else:
+        run.breaks(clause, words)
 
 
 def _waiting_groups(run: RunState) -> str:

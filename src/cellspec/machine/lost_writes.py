@@ -13,6 +13,7 @@ from cellspec.state.claims import Claim, as_rows, first_outside, join, spans
 
 __all__ = [
     "cells_of_writes",
+    "give_up",
     "has_lost_claim",
     "has_lost_rows",
     "has_lost_write",
@@ -66,3 +67,16 @@ def has_lost_claim(run: RunState) -> bool:
 def has_lost_write(run: RunState) -> bool:
     """True if what a failed write of this incarnation held is not safe: the run may fail."""
     return has_lost_rows(run) or has_lost_claim(run)
+
+
+def give_up(run: RunState, clause: str, why: str) -> None:
+    """After a lost write the engine shows that it goes on no more: nothing may start from here on.
+
+    Args:
+        run: the run, which may fail.
+        clause: what a later start in this incarnation breaks.
+        why: what showed it, in words that follow "although".
+    """
+    run.gave_up = run.gave_up or (clause, why)
+    if clause not in run.waived:
+        run.counters.block_starts()

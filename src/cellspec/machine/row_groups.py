@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from cellspec.errors import SpecError
 from cellspec.graph.rowset import part_of, parts_touched
 from cellspec.machine.explain_refusal import expect_running, expect_starts
+from cellspec.machine.lost_writes import has_lost_write
 from cellspec.machine.policy import admission_leads_nowhere
 from cellspec.machine.run_state import RunState, is_over
 from cellspec.state.claims import as_rows, meet, minus, spans
@@ -78,8 +79,12 @@ def expect_retired(run: RunState, t: float) -> None:
         run.in_line.clear()
     finished = _finished_groups(run) if run.judges_idleness else _held_up(run, t)
     for start, stop in finished:
+<<<<<<< HEAD
         if not _waits_for_storage(run, start, stop):
             now, later = instants(run.now, t)
+=======
+        if not (_waits_for_storage(run, start, stop) or has_lost_write(run)):
+>>>>>>> b7981f2c (Judge: excuse work that waits after a lost write, until something starts again)
             run.breaks(
                 "GROUP-07",
                 f"every row of row group [{start}:{stop}] is resolved at t={now}, and the "

@@ -213,7 +213,8 @@ class RunState:
         stopped: the engine has stopped early.
         stop_requested: somebody asked the run to stop, in this incarnation.
         failed_for_good: a node of this incarnation failed for good.
-        gave_up: a call whose value is wanted was cancelled, because a write was lost.
+        gave_up: after a lost write a call whose value is wanted was cancelled, or ready work
+            waited: the clause that a further start breaks, and why, in words.
         once_durable: for each column the rows that earlier incarnations made durable.
         reads: which rows each barrier node read that started in this incarnation; kept only with
             `once_read`.
@@ -375,7 +376,8 @@ class RunState:
         self.since_loss: GrowingRows | None = None
         self.idle_since: float | None = None
         self.waiting_since: list[float | None] = [None] * (self.output_group + 2)
-        self.must_stop = self.stopped = self.failed_for_good = self.gave_up = False
+        self.must_stop = self.stopped = self.failed_for_good = False
+        self.gave_up: tuple[str, str] | None = None
         self.must_stop_at = 0.0
 
     def set_graph(self, graph: ExecutionGraph) -> None:
@@ -524,7 +526,7 @@ class RunState:
     @property
     def is_stopping(self) -> bool:
         """True if no call may start any more: the run stops, was asked to, or has given up."""
-        return self.must_stop or self.stopped or self.stop_requested or self.gave_up
+        return self.must_stop or self.stopped or self.stop_requested or self.gave_up is not None
 
 
 def _places(limits: Limits) -> SharedPlaces:

@@ -14,6 +14,7 @@ ADAPTERS = {
     "loses-a-file-and-goes-on": f"{_PLACE}.lost_file:GoesOn",
     "loses-a-file-by-tables-alone": f"{_PLACE}.lost_file:GoesOnByTablesAlone",
     "loses-a-file-and-cancels": f"{_PLACE}.lost_file:Cancels",
+    "loses-a-file-and-drains": f"{_PLACE}.lost_file:Drains",
     "graceful-stop": f"{_PLACE}.graceful_stop:GracefulStop",
     "graceful-cancels": f"{_PLACE}.graceful_stop:GracefulCancels",
     "lost-worker": f"{_PLACE}.lost_worker:LostWorker",

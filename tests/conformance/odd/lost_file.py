@@ -1,8 +1,8 @@
-"""Engines that lose a file to a full disk: one makes the rest and says it at the end, one gives up.
+"""Engines that lose a file to a full disk: one makes the rest and says it at the end, two give up.
 
 As exporters do: a file that cannot be written is logged, the others are written, and the job ends
 red, so that somebody runs it again. Or the first error ends the job: a task group cancels what
-runs. Neither tries the file again in the same process; the next one makes its rows anew.
+runs, or what runs comes to its end and nothing new starts. None tries the file again in the same process; the next one makes its rows anew.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from cellspec.conformance import Probe
 from tests.conformance.odd.adapting import job_of
 from tests.conformance.odd.batch_files import BatchFiles, WatchedBatchFiles
+from tests.conformance.odd.pipeline import Node
 
-__all__ = ["Cancels", "GoesOn", "GoesOnByTablesAlone"]
+__all__ = ["Cancels", "Drains", "GoesOn", "GoesOnByTablesAlone"]
 
 
 class _GoesOnEngine(WatchedBatchFiles):
@@ -31,6 +32,14 @@ class _CancelsEngine(_GoesOnEngine):
     def not_written(self, number: int, error: OSError) -> None:
         super().not_written(number, error)
         raise error
+
+
+class _DrainsEngine(_GoesOnEngine):
+    def startable(self) -> list[Node]:
+        if self.lost:
+            self.waiting.clear()
+            self.ready.clear()
+        return super().startable()
 
 
 class _RowsEngine(_GoesOnEngine):
@@ -74,6 +83,13 @@ class Cancels(GoesOn):
 
     name = "odd-loses-a-file-and-cancels"
     engine = _CancelsEngine
+
+
+class Drains(GoesOn):
+    """Starts nothing more as soon as a file could not be written, and fails once nothing runs."""
+
+    name = "odd-loses-a-file-and-drains"
+    engine = _DrainsEngine
 
 
 class GoesOnByTablesAlone(GoesOn):
