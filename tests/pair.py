@@ -606,7 +606,7 @@ class Pair:
         self.best_rows = self.model.whole_rows(durable)
 
     def check_going_on(self) -> None:
-        """Something is left to do or to wait for (GROUP-08), but for a run that is over or gave up."""
+        """Something is left to do or wait for (GROUP-08), but for a run that is over or gave up."""
         model = self.model
         if not (model.over() or model.gave_up):
             useful = [a for a in self.enabled() if a.kind != "crash"]

@@ -61,11 +61,8 @@ def _expect_no_wait(run: RunState, t: float) -> None:
     idle = dispatchable(run)
     if idle:
         now, later = instants(run.now, t)
-        run.breaks(
-=======
         _refuse_wait(
             run,
->>>>>>> b7981f2c (Judge: excuse work that waits after a lost write, until something starts again)
             "SCHED-09",
             f"{idle} at t={now} was ready, with a worker and its resource "
             f"free, and was not started before t={later}",
@@ -108,7 +105,6 @@ def _expect_admission(run: RunState, since_s: float, t: float) -> None:
     waits = _waiting_groups(run)
     if waits:
         most = run.limits.groups
-<<<<<<< HEAD
         since, later = instants(since_s, t)
         _refuse_wait(
             run,

@@ -79,12 +79,8 @@ def expect_retired(run: RunState, t: float) -> None:
         run.in_line.clear()
     finished = _finished_groups(run) if run.judges_idleness else _held_up(run, t)
     for start, stop in finished:
-<<<<<<< HEAD
-        if not _waits_for_storage(run, start, stop):
-            now, later = instants(run.now, t)
-=======
         if not (_waits_for_storage(run, start, stop) or has_lost_write(run)):
->>>>>>> b7981f2c (Judge: excuse work that waits after a lost write, until something starts again)
+            now, later = instants(run.now, t)
             run.breaks(
                 "GROUP-07",
                 f"every row of row group [{start}:{stop}] is resolved at t={now}, and the "

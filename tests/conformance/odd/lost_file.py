@@ -2,7 +2,8 @@
 
 As exporters do: a file that cannot be written is logged, the others are written, and the job ends
 red, so that somebody runs it again. Or the first error ends the job: a task group cancels what
-runs, or what runs comes to its end and nothing new starts. None tries the file again in the same process; the next one makes its rows anew.
+runs, or what runs comes to its end and nothing new starts. None tries the file again in the same
+process; the next one makes its rows anew.
 """
 
 from __future__ import annotations
