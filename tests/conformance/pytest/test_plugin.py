@@ -8,6 +8,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +23,7 @@ from cellspec.conformance.campaign.scaling_shapes import Shape
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.profiles import PROFILES
+from cellspec.conformance.pytest.session import Session
 from cellspec.conformance.run.case import Case, read_case
 from cellspec.conformance.run.workload import Workload
 from cellspec.exit_codes import (
@@ -595,27 +597,21 @@ def test_a_limit_of_time_that_ends_a_test_is_no_death_of_the_engine(
 def test_an_interrupted_run_of_several_processes_says_that_its_findings_are_lost(
     suite: pytest.Pytester,
 ) -> None:
-    suite.makepyfile(
-        slow="""
-        import os
-        import signal
-        import engine
-
-        class Backend(engine.Backend):
-            async def run(self, probe):
-                if probe.rows > 2:
-                    # As Ctrl-C in a terminal: both get the signal.
-                    os.kill(os.getppid(), signal.SIGINT)
-                    raise KeyboardInterrupt
-                await super().run(probe)
-        """
-    )
-    options = ("-n1", "--engine-backend=slow:Backend", "--profile=core", FEW)
-    result = suite.runpytest_subprocess(*SUITE, *options)
-    assert result.ret == INTERRUPTED
-    result.stdout.fnmatch_lines(
-        ["interrupted: -n has run the suite in another process, and what *"]
-    )
+    said: list[str] = []
+    reporter = SimpleNamespace(stats={}, section=said.append, write_line=said.append)
+    for workers in ([], ["--tx=popen"]):
+        config = suite.parseconfigure(*SUITE, "--engine-backend=engine:Backend", *workers)
+        session = config.pluginmanager.getplugin("cellspec-conformance")
+        assert isinstance(session, Session)
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            raise KeyboardInterrupt
+        session.pytest_keyboard_interrupt(interrupt)
+        summary = session.pytest_terminal_summary(reporter)
+        next(summary)
+        with pytest.raises(StopIteration):
+            next(summary)
+        assert bool(said) == bool(workers)
+    assert said[1].startswith("interrupted: -n has run the suite in another process, and what ")
 
 
 def test_a_run_that_pytest_ends_at_a_failure_ends_with_the_code_of_that_failure(
@@ -667,7 +663,7 @@ def test_a_cause_that_several_seeds_show_is_told_once_with_the_seeds(
 def test_a_slow_engine_is_put_to_few_workloads(suite: pytest.Pytester) -> None:
     asked = suite.parseconfigure(*SUITE, "--engine-backend=engine:Backend", "--slow")
     session = asked.pluginmanager.getplugin("cellspec-conformance")
-    assert isinstance(session, cellspec.conformance.pytest.session.Session)
+    assert isinstance(session, Session)
     usual = session.suite.options
     assert (usual.max_examples, usual.enough) == (20, 20)
     result = judge(suite, "Forgetful", "--slow", "--max-examples=6", "--conformance-json=r.json")

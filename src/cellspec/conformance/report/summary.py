@@ -161,9 +161,9 @@ def _not_counted(backend: Mapping[str, Any], counted_ones: Collection[str]) -> s
     consequences = sum(number in behind for number in others)
     rest = len(others) - consequences
     why = "accepted" if {"baseline", "pins"} & backend.keys() else "without a test in this run"
-    words = [f"{consequences} as consequences of root causes"] if consequences else []
+    words = [f"{counted(consequences, 'consequence')} of root causes"] if consequences else []
     words += [f"{rest} {why}"] if rest else []
-    return f" (and {', '.join(words)})" if words else ""
+    return f" (not counting {', '.join(words)})" if words else ""
 
 
 def _pins(pins: Mapping[str, Any], clauses: Mapping[str, Any]) -> Iterator[str]:
