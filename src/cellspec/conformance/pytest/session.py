@@ -79,7 +79,7 @@ class Session:
         self._ended_by: type[BaseException] | None = None
         self._failed = False
         self._failing = 0
-        self._told: set[int] = set()
+        self._shown: set[int] = set()
         self.untold: list[str] = []
         self._cut_short = ""
         self._others_failed = False
@@ -180,7 +180,7 @@ class Session:
 
     def _fail_by_roots(self, numbers: list[int]) -> NoReturn:
         self._failing = numbers[0]
-        self._told.update(numbers)
+        self._shown.update(numbers)
         pytest.fail("\n\n\n".join(map(self._text, numbers)), pytrace=False)
 
     def _text(self, number: int) -> str:
@@ -369,7 +369,7 @@ class Session:
     def _report(self) -> None:
         if self.suite.interrupted:
             roots = range(1, len(self.suite.roots) + 1)
-            untold = (n for n in roots if n not in self._told and self._fails(n))
+            untold = (n for n in roots if n not in self._shown and self._fails(n))
             self.untold += map(self._text, untold)
         if self.suite.campaigns or "smoke" in vars(self.suite):
             with _captured(self.config):
