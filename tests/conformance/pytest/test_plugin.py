@@ -1023,6 +1023,25 @@ def test_a_report_that_cannot_be_written_at_last_is_said_in_a_line(
     assert "INTERNALERROR" not in text_of(result)
 
 
+@pytest.mark.parametrize("more", [[], ["-n1"]], ids=["one process", "xdist"])
+def test_case_files_that_cannot_be_written_end_no_run(
+    suite: pytest.Pytester, more: list[str]
+) -> None:
+    Path(".cellspec").write_text("")
+    options = ("--engine-backend=engine:Swapping", "--profile=core", "--max-examples=8", *more)
+    result = suite.runpytest_subprocess(*SUITE, *options)
+    assert result.ret == VIOLATED
+    assert result.parseoutcomes()["failed"] == 1
+    result.stdout.fnmatch_lines(
+        [
+            "core *8 of 8 *",
+            "     no case file: *cannot be written: *",
+            "report: *cannot be written: *",
+        ]
+    )
+    assert "Traceback" not in text_of(result)
+
+
 def test_junit_says_of_each_clause_its_verdict_and_profile(suite: pytest.Pytester) -> None:
     result = judge(suite, "Forgetful", FEW, "--junitxml=junit.xml")
     assert "warnings" not in result.parseoutcomes()

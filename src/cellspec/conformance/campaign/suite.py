@@ -62,6 +62,7 @@ from cellspec.conformance.run.loading import expect_named, load_backend
 from cellspec.conformance.run.registered import backend_path
 from cellspec.conformance.run.users_exit import pass_on
 from cellspec.conformance.run.workload import Workload
+from cellspec.errors import SpecError
 from cellspec.files import write_files
 
 __all__ = ["Suite"]
@@ -88,6 +89,7 @@ class Suite:
         is_accepted: whether the run does not fail if this clause is broken.
         interrupted: whether the run ended early, so that nothing more is run.
         smoke_stopped_at: the clause that broke in the smoke test, if the run stops there.
+        unsaved: why case files cannot be written; the run goes on without them.
     """
 
     options: Options
@@ -104,6 +106,7 @@ class Suite:
     is_accepted: Callable[[str], bool] = lambda _: False
     interrupted: bool = False
     smoke_stopped_at: str = ""
+    unsaved: str = ""
     _patience: Patience = field(default_factory=Patience)
 
     @classmethod
@@ -447,22 +450,8 @@ class Suite:
         and if the run ended early."""
         if not self.campaigns or self.options.slow or self.interrupted:
             return {}
-        return {**cost_ratios(self.run, self.fit), "counted": self._counted()}
-
-    def _counted(self) -> dict[str, Any]:
-        """Lines of the engine's code for an event, by shape; empty without that campaign."""
-        campaign = self.campaigns.get(COST_PROFILE)
-        if not isinstance(campaign, CostCampaign):
-            return {}
-        return {
-            shape: {
-                "clause": scaling.clause,
-                "lines": [round(scaling.before.each, 1), round(scaling.after.each, 1)],
-                "ratio": round(scaling.ratio, 3),
-                "cpu_ratio": round(scaling.cpu_ratio, 3),
-            }
-            for shape, scaling in campaign.scalings.items()
-        }
+        counted = _counted(self.campaigns.get(COST_PROFILE))
+        return {**cost_ratios(self.run, self.fit), "counted": counted}
 
     # Case files
 
@@ -472,13 +461,17 @@ class Suite:
         return Case(failure.workload, failure.clause, failure.detail, path, failure.waived)
 
     def _save(self, failure: Failure) -> None:
-        if failure.name in self.saved:
+        if failure.name in self.saved or self.unsaved:
             return
-        if not self.saved:
-            self.before_saving()
         folder = self.options.folder / self.options.cases
         name = f"{re.sub(r'[^A-Za-z0-9_.]+', '-', self.spec)}-{failure.name}.json"
-        write_files(folder, {name: self.case_of(failure).to_json()})
+        try:
+            if not self.saved:
+                self.before_saving()
+            write_files(folder, {name: self.case_of(failure).to_json()})
+        except SpecError as error:
+            self.unsaved = str(error)
+            return
         self.saved[failure.name] = folder / name
 
     def shown(self, path: Path) -> Path:
@@ -511,9 +504,26 @@ class Suite:
         return " ".join(parts)
 
     def replay_command(self, failure: Failure) -> str:
-        """The command line that runs the case of a failure again."""
+        """The command line that runs the case of a failure again, or why there is none."""
+        if failure.name not in self.saved and self.unsaved:
+            return f"no case file: {self.unsaved}"
         text = str(self.shown(self.saved.get(failure.name, Path(f"{failure.name}.json"))))
         quoted = text if re.fullmatch(r"[\w@%+=:,./-]+", text) else "'" + text + "'"
         return (
             f"pytest --pyargs cellspec.conformance --engine-backend={self.spec} --replay {quoted}"
         )
+
+
+def _counted(campaign: Campaign | None) -> dict[str, Any]:
+    """Lines of the engine's code for an event, by shape; empty without that campaign."""
+    if not isinstance(campaign, CostCampaign):
+        return {}
+    return {
+        shape: {
+            "clause": scaling.clause,
+            "lines": [round(scaling.before.each, 1), round(scaling.after.each, 1)],
+            "ratio": round(scaling.ratio, 3),
+            "cpu_ratio": round(scaling.cpu_ratio, 3),
+        }
+        for shape, scaling in campaign.scalings.items()
+    }

@@ -271,6 +271,7 @@ class Session:
         if text:
             found = json.loads(text)
             self._note(found["code"])
+            self.refused = self.refused or found["refused"]
             self.untold += found["untold"]
             self.done += [found["results"]] if found["results"] else []
 
@@ -367,6 +368,9 @@ class Session:
         return self.code if status == pytest.ExitCode.OK else status
 
     def _report(self) -> None:
+        if self.suite.unsaved:
+            self.refused = self.suite.unsaved
+            self._note(BAD_INPUT)
         if self.suite.interrupted:
             roots = range(1, len(self.suite.roots) + 1)
             untold = (n for n in roots if n not in self._shown and self._fails(n))
@@ -379,9 +383,8 @@ class Session:
         handed_over = getattr(self.config, "workeroutput", None)
         if handed_over is not None:
             mine = self.done[0] if self.done else None
-            handed_over[_HANDED_OVER] = json.dumps(
-                {"code": self.code, "results": mine, "untold": self.untold}
-            )
+            told = {"code": self.code, "results": mine, "untold": self.untold}
+            handed_over[_HANDED_OVER] = json.dumps({**told, "refused": self.refused})
             return
         try:
             self.written += self.accepted.write_pins() if self.done else []
@@ -412,7 +415,7 @@ class Session:
                 terminalreporter.section("cellspec conformance")
                 terminalreporter.write_line(
                     "interrupted: -n has run the suite in another process, and what that one found "
-                    "is lost; no file was written. Without -n, what was found before is told"
+                    "is lost; no report was written. Without -n, what was found before is told"
                 )
             return
         terminalreporter.section("cellspec conformance")
