@@ -948,7 +948,8 @@ def test_an_adapter_that_is_wrong_and_a_list_that_is_stale_are_bad_input(
     Path("known.txt").write_text("TABLE-01 was broken once\n")
     assert judge(suite, "Backend", FEW, "--conformance-xfails=known.txt").ret == BAD_INPUT
     Path("file").write_text("")
-    result = judge(suite, "Backend", "--max-examples=5", "--conformance-report=file")
+    options = ("--engine-backend=engine:Backend", "--conformance-report=file")
+    result = suite.runpytest_subprocess(*SUITE, *options)
     assert result.ret == BAD_INPUT
     assert judge(suite, "Backend", FEW, "-k", "nothing").ret == BAD_INPUT
 
