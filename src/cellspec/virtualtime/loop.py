@@ -161,6 +161,11 @@ class VirtualTimeLoop(HermeticLoop):
         """The clock, in seconds."""
         return self._now
 
+    @property
+    def turns(self) -> int:
+        """The iterations of the loop so far; it stands still while one callback runs."""
+        return self._iterations
+
     def call_at(
         self,
         when: float,

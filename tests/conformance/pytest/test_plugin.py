@@ -550,7 +550,7 @@ def test_an_interrupt_in_the_search_for_a_smaller_workload_tells_what_was_found_
         [
             "=* found before the run was interrupted =*",
             "TABLE-03 is broken by swapping * (workload * of profile core, seed 0)",
-            "a workload that breaks it; the search for a smaller one was interrupted",
+            "a workload that breaks it; the run was interrupted before a smaller one was found",
             f"*--replay .cellspec/cases/{case.name}",
             "as a test of your own",
             "=* cellspec conformance =*",

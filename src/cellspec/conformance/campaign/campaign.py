@@ -32,7 +32,7 @@ from cellspec.conformance.campaign.rehearsal import Rehearsal
 from cellspec.conformance.campaign.results import Campaign
 from cellspec.conformance.judge.coverage import Coverage, run_coverage
 from cellspec.conformance.judge.evidence import Evidence
-from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.judge.run_result import Interrupted, RunResult
 from cellspec.conformance.run.backend import Fit
 from cellspec.conformance.run.users_exit import pass_on
 from cellspec.conformance.run.workload import Workload
@@ -100,6 +100,9 @@ def run_campaign(
         waived = always
         try:
             result = run(work, waived)
+        except Interrupted as stop:
+            causes.add_interrupted(stop.result, place, waived)
+            raise
         except Exception as error:
             pass_on(error)
             error.add_note(

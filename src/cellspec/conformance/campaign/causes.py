@@ -214,6 +214,19 @@ class Causes:
         self.roots.append(Root(numbered, found=1))
         return numbered
 
+    def add_interrupted(
+        self, result: RunResult, place: Place, waived: tuple[str, ...] = ()
+    ) -> None:
+        """Add what broke in a run that the user ended; nothing is searched for."""
+        symptom = symptom_of(result.violations[0])
+        self._note(_Small(symptom, result, waived, is_smallest=False), place)
+
+    def _note(self, small: _Small, place: Place) -> None:
+        """Count a symptom that was not sorted to the end under its root."""
+        root = self._known.get(small.symptom) or self._linked(small, {}) or self._new(small, place)
+        root.found += 1
+        root.seeds.add(place.seed)
+
     def sort(
         self,
         result: RunResult,
@@ -295,9 +308,7 @@ class Causes:
             except BaseException:
                 # By Ctrl-C, perhaps: what was found is told all the same.
                 small.is_smallest = False
-                found = self._linked(small, fronts) or self._new(small, place)
-                found.found += 1
-                found.seeds.add(place.seed)
+                self._note(small, place)
                 raise
             root = self._linked(small, fronts)
             if root is None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cellspec.conformance.campaign.causes import LEFT_UNDONE
-from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.judge.run_result import Interrupted, RunResult
 from cellspec.conformance.run.backend import Fit
 from cellspec.conformance.run.workload import Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
@@ -75,7 +75,12 @@ def smoke(
         work = fit(drawn)
         if work is None:
             continue
-        found = failure_of(work, run(work), trivial)
+        try:
+            result = run(work)
+        except Interrupted as stop:
+            stop.example = number
+            raise
+        found = failure_of(work, result, trivial)
         if found is not None and not goes_on(number, found):
             return found
     return None

@@ -48,7 +48,7 @@ from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROF
 from cellspec.conformance.campaign.smoke import SMOKE, SmokeFailure, smoke
 from cellspec.conformance.judge.harness import STALL_S, run_workload
 from cellspec.conformance.judge.profiles import PROFILES, Profile
-from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.judge.run_result import Interrupted, RunResult
 from cellspec.conformance.judge.verdict import Judgement, judge_clause
 from cellspec.conformance.run.backend import (
     CAPABILITIES,
@@ -57,7 +57,7 @@ from cellspec.conformance.run.backend import (
     bypass_bound_of,
     fit_of,
 )
-from cellspec.conformance.run.case import Case, read_case
+from cellspec.conformance.run.case import Case, describe, read_case
 from cellspec.conformance.run.loading import expect_named, load_backend
 from cellspec.conformance.run.registered import backend_path
 from cellspec.conformance.run.users_exit import pass_on
@@ -87,6 +87,7 @@ class Suite:
         inconclusive: judged clauses that were asked for and are inconclusive.
         before_saving: called before the first case file of the run is written.
         is_accepted: whether the run does not fail if this clause is broken.
+        say: called with a line for the user that cannot wait for the end of the run.
         interrupted: whether the run ended early, so that nothing more is run.
         smoke_stopped_at: the clause that broke in the smoke test, if the run stops there.
         unsaved: why case files cannot be written; the run goes on without them.
@@ -104,6 +105,7 @@ class Suite:
     inconclusive: dict[str, Judgement] = field(default_factory=dict)
     before_saving: Callable[[], None] = lambda: None
     is_accepted: Callable[[str], bool] = lambda _: False
+    say: Callable[[str], None] = lambda _: None
     interrupted: bool = False
     smoke_stopped_at: str = ""
     unsaved: str = ""
@@ -178,6 +180,12 @@ class Suite:
             slack_s=self.options.slack_s,
             stall_s=stall_s,
         )
+        if result.stood_still_s and not self._patience.hangs:
+            self.say(
+                f"nothing happened for {stall_s:g} s in a run of {describe(work)[0]}: the engine "
+                "stands still. A smaller workload is searched for, for a minute or two; Ctrl-C "
+                "ends that, and tells what was found"
+            )
         self._patience.note(result.stood_still_s > 0, time.monotonic() - began)
         return result
 
@@ -188,6 +196,9 @@ class Suite:
         """The failure of the smoke test; None if everything is wired up."""
         try:
             return smoke(self.run, self.fit, self._goes_on)
+        except Interrupted as stop:
+            self.causes.add_interrupted(stop.result, Place(SMOKE, stop.example, self.options.seed))
+            raise
         except Exception as error:
             pass_on(error)
             self.errors["smoke"] = error
@@ -438,7 +449,12 @@ class Suite:
         if self.case.clause in COST_CLAUSES:
             result = judge_cost(self.backend, self.case.clause, work, waive=waived)
         else:
-            result = self.run(work, waived)
+            try:
+                result = self.run(work, waived)
+            except Interrupted as stop:
+                self.causes.add_interrupted(stop.result, Place(), waived)
+                self.saved[self.roots[0].failure.name] = self.options.replay
+                raise
         if not result.violations:
             return None
         failure = failure_of(result, waived=waived)

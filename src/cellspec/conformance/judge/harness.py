@@ -48,7 +48,7 @@ from cellspec.conformance.judge.run_end import (
     tail,
     without_last_cancels,
 )
-from cellspec.conformance.judge.run_result import RunResult, Torn
+from cellspec.conformance.judge.run_result import Interrupted, RunResult, Torn
 from cellspec.conformance.judge.silent_calls import judge_silent_calls
 from cellspec.conformance.judge.silent_resume import SilentResume
 from cellspec.conformance.judge.storage_record import StorageRecord
@@ -75,6 +75,7 @@ from cellspec.conformance.run.incarnations import Incarnations, scratch_folder
 from cellspec.conformance.run.probe import Entry, Probe, Refused
 from cellspec.conformance.run.users_exit import pass_on, pass_on_quit
 from cellspec.conformance.run.values import Registry, Table
+from cellspec.conformance.run.watchdog import RunsOn
 from cellspec.conformance.run.workload import Visit, Workload
 from cellspec.errors import SpecError, TraceError
 from cellspec.machine.actions import Choose
@@ -127,6 +128,7 @@ def run_workload(
 
     Raises:
         SpecError: a backend whose attributes cannot be used, or an unknown clause to waive.
+        Interrupted: the user ended it by Ctrl-C, told that the engine hangs; it is judged.
     """
     check_capabilities(backend)
     virtual = inspect.iscoroutinefunction(backend.run) and not real_time
@@ -151,6 +153,8 @@ def run_workload(
             shutil.rmtree(root, ignore_errors=True)
     if trace is not None:
         _write_trace(trace, run)
+    if run.result.runs_on:
+        raise Interrupted(run.result) if run.result.violations else KeyboardInterrupt
     return run.result
 
 
@@ -274,6 +278,7 @@ class _JudgedRun:
             self.probe = ended.probe
             if isinstance(ended.error, StoodStill):
                 self.result.stood_still_s = ended.error.waited_s
+            self.result.runs_on = isinstance(ended.error, RunsOn)
             self._judge_incarnation(ended.probe, ended.error)
             if self.checker is not None:
                 self.result.due_saves = self.checker.machine.state.due_saves

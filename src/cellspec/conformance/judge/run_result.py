@@ -13,7 +13,7 @@ from cellspec.conformance.run.incarnations import Cost
 from cellspec.conformance.run.values import Registry, Table
 from cellspec.conformance.run.workload import Visit, Workload
 
-__all__ = ["RunResult", "Torn"]
+__all__ = ["Interrupted", "RunResult", "Torn"]
 
 
 class Torn(NamedTuple):
@@ -53,6 +53,7 @@ class RunResult:
         silent: the incarnations that went on from a table, and reported no claim.
         stood_still_s: in real time, for how many seconds nothing happened until the run was given
             up; 0 if it was not.
+        runs_on: the user ended the run, for the engine did not come back to its event loop.
         blocking: the calls that took real time inside virtual time, each with file and line.
         calls: every call of the run.
         cost: the cost of the run.
@@ -74,6 +75,7 @@ class RunResult:
     torn: list[Torn] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     stood_still_s: float = 0.0
+    runs_on: bool = False
     blocking: Mapping[str, None] = field(default_factory=dict)
     calls: Registry = field(default_factory=Registry)
     cost: Cost = field(default_factory=Cost)
@@ -98,3 +100,18 @@ class RunResult:
             "calls": self.calls.calls,
             **{kind: kinds[kind] for kind in sorted(kinds)},
         }
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a run that was judged all the same: its engine hung, and the user had been told.
+
+    Attributes:
+        result: the run; it broke a clause.
+        example: the number of its workload, from 1, where several are run; 0 if that is not known.
+    """
+
+    example = 0
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__()
+        self.result = result

@@ -30,8 +30,10 @@ from cellspec.clauses import Clause
 from cellspec.conformance.campaign.options import seeds_words
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import Profile
+from cellspec.conformance.judge.run_result import Interrupted
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.pytest.accepted import Accepted
+from cellspec.conformance.pytest.aside import Aside
 from cellspec.conformance.pytest.given import Given
 from cellspec.conformance.report.failure_text import failure_text, root_line
 from cellspec.conformance.report.results import results
@@ -43,6 +45,7 @@ from cellspec.conformance.report.write import (
 )
 from cellspec.conformance.run.case import describe
 from cellspec.conformance.run.users_exit import forget_debuggers, note_debugger
+from cellspec.conformance.run.watchdog import Watchdog
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED
 
@@ -79,8 +82,10 @@ class Session:
         self._ended_by: type[BaseException] | None = None
         self._failed = False
         self._failing = 0
+        self._aside = Aside()
+        self.suite.say = self._aside.say
         self._shown: set[int] = set()
-        self.untold: list[str] = []
+        self.unshown: list[str] = []
         self._cut_short = ""
         self._others_failed = False
 
@@ -272,7 +277,7 @@ class Session:
             found = json.loads(text)
             self._note(found["code"])
             self.refused = self.refused or found["refused"]
-            self.untold += found["untold"]
+            self.unshown += found["unshown"]
             self.done += [found["results"]] if found["results"] else []
 
     @pytest.hookimpl(wrapper=True)
@@ -287,7 +292,8 @@ class Session:
         if self._cut_short:
             pytest.skip(f"not run: {self._cut_short}")
         try:
-            return (yield)
+            with Watchdog(self._aside.say):
+                return (yield)
         except pytest.fail.Exception as error:
             expected = isinstance(error, pytest.xfail.Exception)
             if self.code == FINE and not expected:
@@ -296,6 +302,9 @@ class Session:
                 self.suite.interrupted = True
                 self._note(BAD_INPUT)
             raise
+        except Interrupted:
+            # As pytest knows it.
+            raise KeyboardInterrupt from None
         except bdb.BdbQuit:
             self._cut_short = "a breakpoint was met"
             self.suite.interrupted = True
@@ -303,6 +312,9 @@ class Session:
             pytest.exit("Quitting debugger")
         self._note(BAD_INPUT)
         pytest.fail("a breakpoint needs a terminal, and -n has none; leave -n out", pytrace=False)
+
+    def pytest_unconfigure(self) -> None:
+        self._aside.close()
 
     def pytest_enter_pdb(self, pdb: Any) -> None:
         note_debugger(pdb)
@@ -373,8 +385,8 @@ class Session:
             self._note(BAD_INPUT)
         if self.suite.interrupted:
             roots = range(1, len(self.suite.roots) + 1)
-            untold = (n for n in roots if n not in self._shown and self._fails(n))
-            self.untold += map(self._text, untold)
+            unshown = (n for n in roots if n not in self._shown and self._fails(n))
+            self.unshown += map(self._text, unshown)
         if self.suite.campaigns or "smoke" in vars(self.suite):
             with _captured(self.config):
                 found = results(self.suite)
@@ -383,8 +395,8 @@ class Session:
         handed_over = getattr(self.config, "workeroutput", None)
         if handed_over is not None:
             mine = self.done[0] if self.done else None
-            told = {"code": self.code, "results": mine, "untold": self.untold}
-            handed_over[_HANDED_OVER] = json.dumps({**told, "refused": self.refused})
+            found_here = {"code": self.code, "results": mine, "unshown": self.unshown}
+            handed_over[_HANDED_OVER] = json.dumps({**found_here, "refused": self.refused})
             return
         try:
             self.written += self.accepted.write_pins() if self.done else []
@@ -407,9 +419,9 @@ class Session:
         """
         terminalreporter.stats.get("failed", []).sort(key=_root_of)
         yield
-        if self.untold:
+        if self.unshown:
             terminalreporter.section("found before the run was interrupted")
-            terminalreporter.write_line("\n\n\n".join(self.untold))
+            terminalreporter.write_line("\n\n\n".join(self.unshown))
         if not self.done and not self.refused:
             if self._ended_by is not None and _has_workers(self.config):
                 terminalreporter.section("cellspec conformance")

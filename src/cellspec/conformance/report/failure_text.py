@@ -57,7 +57,7 @@ def _which(failure: Failure) -> str:
     if failure.clause in COST_CLAUSES:
         return "the workload, which is run with more and more rows"
     if not failure.is_smallest:
-        return "a workload that breaks it; the search for a smaller one was interrupted"
+        return "a workload that breaks it; the run was interrupted before a smaller one was found"
     return "the smallest workload that breaks it"
 
 

@@ -28,6 +28,7 @@ from cellspec.conformance.run.disturbing import Later
 from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.standing import threads_waiting
 from cellspec.conformance.run.users_exit import is_debugged, pass_on, pass_on_quit, was_quit
+from cellspec.conformance.run.watchdog import Turns, watched_turns
 from cellspec.conformance.run.workload import HANG_BOUNDS, TICK_S, Workload
 from cellspec.machine.actions import Choose
 
@@ -81,6 +82,7 @@ class VirtualClock:
     scale = 1.0
 
     def __init__(self, work: Workload, choose: Choose | None = None) -> None:
+        self._work = work
         self._choose = choose
         graphs = [work.graph(incarnation) for incarnation in range(work.incarnations)]
         nodes = max(graph.num_nodes for graph in graphs)
@@ -101,9 +103,12 @@ class VirtualClock:
     ) -> tuple[Probe, BaseException | None]:
         """Run one incarnation on a loop of its own."""
         made: list[Probe] = []
+        turns = Turns(self._work)
 
         async def live() -> None:
             loop = asyncio.get_running_loop()
+            assert isinstance(loop, virtualtime.VirtualTimeLoop)
+            turns.loop = loop
             clock = LoopClock(loop)
             probe = make(clock if self._choose is None else ChosenClock(loop, self._choose))
             made.append(probe)
@@ -119,18 +124,21 @@ class VirtualClock:
 
         error: BaseException | None = None
         try:
-            virtualtime.run(
-                live,
-                seed=self._seed,
-                start_s=start_s,
-                max_time_s=start_s + self._horizon_s,
-                max_iterations=self._iterations,
-                max_idle_iterations=self._idle_iterations,
-            )
+            with watched_turns(turns):
+                virtualtime.run(
+                    live,
+                    seed=self._seed,
+                    start_s=start_s,
+                    max_time_s=start_s + self._horizon_s,
+                    max_iterations=self._iterations,
+                    max_idle_iterations=self._idle_iterations,
+                )
         except BaseException as raised:
             pass_on_quit()
-            pass_on(raised)
-            error = raised
+            error = turns.ended_by(raised)
+            if error is None:
+                pass_on(raised)
+                error = raised
         pass_on_quit()
         return made[0], error
 

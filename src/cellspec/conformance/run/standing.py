@@ -13,22 +13,25 @@ from collections.abc import Collection
 from pathlib import PurePath
 from types import FrameType
 
-__all__ = ["line_of", "place_of", "threads_waiting"]
+from cellspec.virtualtime import VirtualTimeLoop
+
+__all__ = ["place_of", "threads_waiting"]
 
 _LISTED_THREADS_MAX = 20
+_LOOP = VirtualTimeLoop.run_forever.__code__
 
 
 def place_of(frame: FrameType | None) -> str:
-    """The innermost line outside of libraries: function, file and line; "" if there is none."""
+    """The innermost line outside of libraries: function, file and line; "" if there is none.
+
+    What called a loop in virtual time is no part of the engine.
+    """
     while frame is not None and _is_library(frame):
-        frame = frame.f_back
-    return "" if frame is None else f"{frame.f_code.co_qualname} ({line_of(frame)})"
-
-
-def line_of(frame: FrameType) -> str:
-    """The file of a frame, with its folder, and the line."""
+        frame = None if frame.f_code is _LOOP else frame.f_back
+    if frame is None:
+        return ""
     file = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
-    return f"{file}:{frame.f_lineno}"
+    return f"{frame.f_code.co_qualname} ({file}:{frame.f_lineno})"
 
 
 def threads_waiting(but: Collection[int | None]) -> list[str]:
