@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from cellspec import ColumnDescriptor
+from cellspec.conformance.campaign.options import Options
 from cellspec.conformance.campaign.patience import Patience
+from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.harness import STALL_S
+from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.run.backend import Backend
+from cellspec.conformance.run.workload import Workload
 
 
 def test_every_run_is_waited_for_in_full_until_one_stands_still() -> None:
@@ -21,3 +31,23 @@ def test_an_engine_whose_runs_are_slow_is_waited_for_longer_and_never_longer_tha
     assert patience.wait_s == 6.0
     patience.note(False, 60.0)
     assert patience.wait_s == STALL_S
+
+
+def test_the_suite_says_at_once_that_a_run_stands_still_and_waits_less_long_from_then_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+
+    def run(_: Backend, work: Workload, *, stall_s: float, **__: object) -> RunResult:
+        waits.append(stall_s)
+        return RunResult(work, {}, stood_still_s=stall_s)
+
+    monkeypatch.setattr("cellspec.conformance.campaign.suite.run_workload", run)
+    suite = Suite.of(Options("reference", folder=Path()))
+    said: list[str] = []
+    suite.say = said.append
+    for _ in range(3):
+        suite.run(Workload((ColumnDescriptor("a"),), rows=2))
+    assert waits == [STALL_S, 2.0, 2.0]
+    (line,) = said
+    assert line.startswith("nothing happened for 20 s in a run of 1 column × 2 rows: the engine ")

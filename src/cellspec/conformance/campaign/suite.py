@@ -46,6 +46,7 @@ from cellspec.conformance.campaign.results import Campaign, Failure, failure_of
 from cellspec.conformance.campaign.scaling import CostCampaign, judge_cost, run_cost_campaign
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE, SHAPES
 from cellspec.conformance.campaign.smoke import SMOKE, SmokeFailure, smoke
+from cellspec.conformance.campaign.smoke import failure_of as smoke_failure_of
 from cellspec.conformance.judge.harness import STALL_S, run_workload
 from cellspec.conformance.judge.profiles import PROFILES, Profile
 from cellspec.conformance.judge.run_result import Interrupted, RunResult
@@ -198,6 +199,8 @@ class Suite:
             return smoke(self.run, self.fit, self._goes_on)
         except Interrupted as stop:
             self.causes.add_interrupted(stop.result, Place(SMOKE, stop.example, self.options.seed))
+            # Else whoever asks next would run into it again.
+            vars(self)["smoke"] = smoke_failure_of(stop.result.work, stop.result)
             raise
         except Exception as error:
             pass_on(error)

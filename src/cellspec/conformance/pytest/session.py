@@ -19,6 +19,7 @@ import contextlib
 import importlib
 import json
 import math
+import time
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,8 @@ from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRU
 __all__ = ["Session"]
 
 _HANDED_OVER = "cellspec_results"
+HANDING_OVER_S = 10.0
+"""Real seconds that a worker may take, after Ctrl-C, to hand over what it found."""
 _ROOT = "root"
 _TESTS = Path(__file__).with_name("test_conformance.py")
 _WORST_FIRST = (VIOLATED, INTERNAL, BAD_INPUT, INCONCLUSIVE, FINE)
@@ -84,6 +87,7 @@ class Session:
         self._failing = 0
         self._aside = Aside()
         self.suite.say = self._aside.say
+        self._workers: list[Any] = []
         self._shown: set[int] = set()
         self.unshown: list[str] = []
         self._cut_short = ""
@@ -271,7 +275,15 @@ class Session:
         return importlib.import_module("xdist.scheduler").LoadFileScheduling(config, log)
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodeready(self, node: Any) -> None:
+        self._workers.append(node)
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a worker process found; one that was interrupted goes down twice."""
+        if node not in self._workers:
+            return
+        self._workers.remove(node)
         text = getattr(node, "workeroutput", {}).get(_HANDED_OVER)
         if text:
             found = json.loads(text)
@@ -323,6 +335,22 @@ class Session:
         """The run ends early: by Ctrl-C, or by an exception of pytest or of pytest-xdist."""
         self._ended_by = excinfo.type
         self.suite.interrupted = True
+        if excinfo.type is KeyboardInterrupt:
+            self._await_workers()
+
+    def _await_workers(self) -> None:
+        """Give workers, which Ctrl-C interrupts too, a moment to hand over what they found.
+
+        pytest-xdist ends them next. A second Ctrl-C ends the wait.
+        """
+        with contextlib.suppress(KeyboardInterrupt):
+            until = time.monotonic() + HANDING_OVER_S
+            while not all(hasattr(node, "workeroutput") for node in self._workers):
+                if time.monotonic() > until:
+                    break
+                time.sleep(0.05)
+        for node in list(self._workers):
+            self.pytest_testnodedown(node)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
