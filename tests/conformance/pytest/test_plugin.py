@@ -595,14 +595,17 @@ def test_a_limit_of_time_that_ends_a_test_is_no_death_of_the_engine(
 
 
 def test_an_interrupted_run_of_several_processes_says_that_its_findings_are_lost(
-    suite: pytest.Pytester,
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cellspec.conformance.pytest.session, "HANDING_OVER_S", 0.0)
     said: list[str] = []
     reporter = SimpleNamespace(stats={}, section=said.append, write_line=said.append)
-    for workers in ([], ["--tx=popen"]):
-        config = suite.parseconfigure(*SUITE, "--engine-backend=engine:Backend", *workers)
+    for workers in ([], [SimpleNamespace()]):
+        config = suite.parseconfigure(*SUITE, "--engine-backend=engine:Backend")
         session = config.pluginmanager.getplugin("cellspec-conformance")
         assert isinstance(session, Session)
+        for worker in workers:
+            session.pytest_testnodeready(worker)
         with pytest.raises(KeyboardInterrupt) as interrupt:
             raise KeyboardInterrupt
         session.pytest_keyboard_interrupt(interrupt)

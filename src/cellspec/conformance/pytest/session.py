@@ -349,7 +349,7 @@ class Session:
                 if time.monotonic() > until:
                     break
                 time.sleep(0.05)
-        for node in list(self._workers):
+        for node in [node for node in self._workers if hasattr(node, "workeroutput")]:
             self.pytest_testnodedown(node)
 
     @pytest.hookimpl(wrapper=True)
@@ -451,11 +451,11 @@ class Session:
             terminalreporter.section("found before the run was interrupted")
             terminalreporter.write_line("\n\n\n".join(self.unshown))
         if not self.done and not self.refused:
-            if self._ended_by is not None and _has_workers(self.config):
+            if self._ended_by is not None and self._workers:
                 terminalreporter.section("cellspec conformance")
                 terminalreporter.write_line(
                     "interrupted: -n has run the suite in another process, and what that one found "
-                    "is lost; no report was written. Without -n, what was found before is told"
+                    "is lost, for it was not interrupted too; no report was written"
                 )
             return
         terminalreporter.section("cellspec conformance")
@@ -487,11 +487,6 @@ def _captured(config: pytest.Config) -> Iterator[None]:
         with contextlib.suppress(AssertionError):
             capture.suspend_global_capture()
             capture.read_global_capture()
-
-
-def _has_workers(config: pytest.Config) -> bool:
-    """Whether the tests run in workers of pytest-xdist."""
-    return bool(getattr(config.option, "tx", None)) and not hasattr(config, "workerinput")
 
 
 def _root_of(report: pytest.TestReport) -> float:
