@@ -15,22 +15,29 @@ from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.workload import Workload
 
+WORK = Workload((ColumnDescriptor("a"),), rows=2)
+ENDED, STOOD_STILL = RunResult(WORK, {}), RunResult(WORK, {}, stood_still_s=STALL_S)
+
+
+def patience() -> Patience:
+    return Patience(lambda work, *_: RunResult(work, {}))
+
 
 def test_every_run_is_waited_for_in_full_until_one_stands_still() -> None:
-    patience = Patience()
-    patience.note(False, 0.01)
-    assert patience.wait_s == STALL_S
-    patience.note(True, STALL_S)
-    assert patience.wait_s == 2.0
+    runs = patience()
+    runs.note(ENDED, 0.01)
+    assert runs.wait_s == STALL_S
+    runs.note(STOOD_STILL, STALL_S)
+    assert runs.wait_s == 2.0
 
 
 def test_an_engine_whose_runs_are_slow_is_waited_for_longer_and_never_longer_than_in_full() -> None:
-    patience = Patience()
-    patience.note(True, STALL_S)
-    patience.note(False, 1.5)
-    assert patience.wait_s == 6.0
-    patience.note(False, 60.0)
-    assert patience.wait_s == STALL_S
+    runs = patience()
+    runs.note(STOOD_STILL, STALL_S)
+    runs.note(ENDED, 1.5)
+    assert runs.wait_s == 6.0
+    runs.note(ENDED, 60.0)
+    assert runs.wait_s == STALL_S
 
 
 def test_the_suite_says_at_once_that_a_run_stands_still_and_waits_less_long_from_then_on(
@@ -47,7 +54,7 @@ def test_the_suite_says_at_once_that_a_run_stands_still_and_waits_less_long_from
     said: list[str] = []
     suite.say = said.append
     for _ in range(3):
-        suite.run(Workload((ColumnDescriptor("a"),), rows=2))
+        suite.run(WORK)
     assert waits == [STALL_S, 2.0, 2.0]
     (line,) = said
     assert line.startswith("nothing happened for 20 s in a run of 1 column × 2 rows: the engine ")

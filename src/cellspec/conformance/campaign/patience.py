@@ -8,9 +8,13 @@ seconds at least. The smallest workload found that way is run once more, and wai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection
 
 from cellspec.conformance.judge.harness import STALL_S
+from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.run.case import describe
+from cellspec.conformance.run.workload import Workload
 
 __all__ = ["Patience"]
 
@@ -18,33 +22,52 @@ _LEAST_S = 2.0
 _TIMES = 4
 
 
-@dataclass(slots=True)
 class Patience:
-    """How long a run is waited for.
+    """Runs workloads, and decides how long each is waited for.
 
-    Attributes:
-        hangs: whether a run has stood still.
-        slowest_s: the real seconds of the slowest run that came to its end.
+    Args:
+        run: runs a workload, with these clauses waived and with so many real seconds without any
+            call after which it stands still.
+        say: called with a line for the user when a run stands still for the first time.
     """
 
-    hangs: bool = False
-    slowest_s: float = 0.0
+    def __init__(
+        self,
+        run: Callable[[Workload, Collection[str], float], RunResult],
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._run = run
+        self._say = say
+        self._hangs = False
+        self._slowest_s = 0.0
 
     @property
     def wait_s(self) -> float:
-        """Real seconds without any call after which a run stands still."""
-        if not self.hangs:
+        """Real seconds for which the next run may stand still."""
+        if not self._hangs:
             return STALL_S
-        return min(STALL_S, max(_LEAST_S, _TIMES * self.slowest_s))
+        return min(STALL_S, max(_LEAST_S, _TIMES * self._slowest_s))
 
-    def note(self, stood_still: bool, took_s: float) -> None:
-        """Note a run that is over.
+    def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
+        """Run a workload, and wait for it as long as is known to be enough."""
+        began_s = time.monotonic()
+        result = self._run(work, waive, self.wait_s)
+        self.note(result, time.monotonic() - began_s)
+        return result
 
-        Args:
-            stood_still: whether it was given up.
-            took_s: the real seconds that it took.
-        """
-        if stood_still:
-            self.hangs = True
-        else:
-            self.slowest_s = max(self.slowest_s, took_s)
+    def run_in_full(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
+        """Run a workload, and wait for it in full."""
+        return self._run(work, waive, STALL_S)
+
+    def note(self, result: RunResult, took_s: float) -> None:
+        """Note a run that is over, and the real seconds that it took."""
+        if not result.stood_still_s:
+            self._slowest_s = max(self._slowest_s, took_s)
+            return
+        if not self._hangs:
+            self._say(
+                f"nothing happened for {result.stood_still_s:g} s in a run of "
+                f"{describe(result.work)[0]}: the engine stands still. A smaller workload is "
+                "searched for, for a minute or two; Ctrl-C ends that, and tells what was found"
+            )
+        self._hangs = True

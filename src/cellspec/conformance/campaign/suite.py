@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -47,7 +46,7 @@ from cellspec.conformance.campaign.scaling import CostCampaign, judge_cost, run_
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE, SHAPES
 from cellspec.conformance.campaign.smoke import SMOKE, SmokeFailure, smoke
 from cellspec.conformance.campaign.smoke import failure_of as smoke_failure_of
-from cellspec.conformance.judge.harness import STALL_S, run_workload
+from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.profiles import PROFILES, Profile
 from cellspec.conformance.judge.run_result import Interrupted, RunResult
 from cellspec.conformance.judge.verdict import Judgement, judge_clause
@@ -58,7 +57,7 @@ from cellspec.conformance.run.backend import (
     bypass_bound_of,
     fit_of,
 )
-from cellspec.conformance.run.case import Case, describe, read_case
+from cellspec.conformance.run.case import Case, read_case
 from cellspec.conformance.run.loading import expect_named, load_backend
 from cellspec.conformance.run.registered import backend_path
 from cellspec.conformance.run.users_exit import pass_on
@@ -110,7 +109,6 @@ class Suite:
     interrupted: bool = False
     smoke_stopped_at: str = ""
     unsaved: str = ""
-    _patience: Patience = field(default_factory=Patience)
 
     @classmethod
     def of(cls, options: Options) -> Suite:
@@ -166,29 +164,17 @@ class Suite:
 
     def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
         """Run one workload."""
-        return self._run(work, waive, self._patience.wait_s)
+        return self._patience.run(work, waive)
 
-    def _run_patiently(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
-        """Run one workload, and wait in full before it is said to stand still."""
-        return self._run(work, waive, STALL_S)
+    @cached_property
+    def _patience(self) -> Patience:
+        return Patience(self._run, lambda line: self.say(line))
 
     def _run(self, work: Workload, waive: Collection[str], stall_s: float) -> RunResult:
-        began = time.monotonic()
-        result = run_workload(
-            self.backend,
-            work,
-            waive=tuple(waive),
-            slack_s=self.options.slack_s,
-            stall_s=stall_s,
+        slack_s = self.options.slack_s
+        return run_workload(
+            self.backend, work, waive=tuple(waive), slack_s=slack_s, stall_s=stall_s
         )
-        if result.stood_still_s and not self._patience.hangs:
-            self.say(
-                f"nothing happened for {stall_s:g} s in a run of {describe(work)[0]}: the engine "
-                "stands still. A smaller workload is searched for, for a minute or two; Ctrl-C "
-                "ends that, and tells what was found"
-            )
-        self._patience.note(result.stood_still_s > 0, time.monotonic() - began)
-        return result
 
     # Smoke, campaigns, judgements
 
@@ -227,7 +213,7 @@ class Suite:
     def causes(self) -> Causes:
         """The roots of all that broke."""
         most = {"shrink_runs": SLOW_SHRINK_RUNS, "runs": SLOW_RUNS} if self.options.slow else {}
-        return Causes(self.run, fit=self.fit, patient=self._run_patiently, **most)
+        return Causes(self.run, fit=self.fit, patient=self._patience.run_in_full, **most)
 
     def not_run(self, profile: Profile) -> str:
         """The reason why a profile has no campaign, as far as known now; "" if it has one."""
