@@ -1,19 +1,21 @@
 """Runs stand-alone scripts one after the other, each in a process forked from this one.
 
-A script of a release spends most of its time on imports, and nearly all of these are libraries of
-others that the engine needs. This process imports those once, so that each script finds them
-imported. It never imports a module of the engine: a script sets environment variables first, and
-may be given other modules of the engine. Nor does it import anything else that is not of the
-standard library. So a forked script does what it does in a process of its own: it runs as
-``__main__``, and what it prints, its exit code and all that happens at the exit are its own.
+A script of a release spends most of its time on imports. This process imports once what they
+import, so that each script finds it imported: libraries, and the engine. Modules of the standard
+library that no script asks for stay out of it. So a forked script does what it does in a process of
+its own: it runs as ``__main__``, and what it prints, its exit code and all that happens at the exit
+are its own. Only variables that it sets before it imports the engine come too late: those that an
+engine reads then belong into the list of its releases, and its files into the home directory, which
+is an empty folder here.
 
-``python forked_scripts.py PACKAGE OUT LIMIT_S SCRIPT…`` writes a line of JSON for each script to
+``python forked_scripts.py OUT LIMIT_S SCRIPT…`` writes a line of JSON for each script to
 OUT: its path and its exit code, which is null if it was ended after LIMIT_S seconds. What a script
 prints is in the file of its name that ends in ``.log``.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -30,16 +32,19 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the scripts on the command line; in the process of a script, do what it does."""
-    package, out, limit_s, *paths = sys.argv[1:]
+    out, limit_s, *paths = sys.argv[1:]
     learned = Path(f"{out}.modules")
     if not os.fork():
-        learned.write_text("\n".join(_libraries(package, paths)))
+        learned.write_text("\n".join(_imported(paths)))
         os._exit(0)
     os.wait()
     for name in learned.read_text().split() if learned.exists() else ():
         # A module may be made by another one, and cannot be found by its name.
         with suppress(Exception):
             importlib.import_module(name)
+    # Else each script, as it ends, copies all that was imported to look for garbage in it.
+    gc.collect()
+    gc.freeze()
     for path in paths:
         sys.stdout.flush()
         child = os.fork()
@@ -51,8 +56,8 @@ def main() -> None:
             lines.write(json.dumps(said) + "\n")
 
 
-def _libraries(package: str, paths: Sequence[str]) -> list[str]:
-    """The modules of others that the imports of these scripts load, in the order of loading."""
+def _imported(paths: Sequence[str]) -> list[str]:
+    """The modules that the imports of these scripts load, in the order of loading."""
     import ast
 
     known = set(sys.modules)
@@ -62,11 +67,7 @@ def _libraries(package: str, paths: Sequence[str]) -> list[str]:
                 # Some releases lack some modules.
                 with suppress(Exception):
                     exec(compile(ast.Module([node], []), path, "exec"), {})
-    return [
-        name
-        for name in sys.modules
-        if name not in known and name.partition(".")[0] not in ("ast", package)
-    ]
+    return [name for name in sys.modules if name not in known and name != "ast"]
 
 
 def _become(path: str) -> None:

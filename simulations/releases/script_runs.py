@@ -1,13 +1,14 @@
 """Runs stand-alone scripts in the environment of a release, and keeps the results.
 
 All scripts of a release run one after the other, in processes forked from one that has imported
-what they need (`simulations.releases.forked_scripts`): most of a script's time are imports.
+what they import (`simulations.releases.forked_scripts`): most of a script's time are imports.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,19 +77,21 @@ def _codes(
     workspace: Workspace, release: Release, scripts: Sequence[Script], place: Path
 ) -> tuple[dict[str, int | None], str]:
     """The exit codes of the scripts that ran, and why others did not: what the host said last."""
-    out, log = place / "codes.jsonl", place / f"{_HOST.stem}.log"
+    out, log, home = place / "codes.jsonl", place / f"{_HOST.stem}.log", place / "home"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
     for path in (out, log, *(place / f"{Path(script.file).stem}.log" for script in scripts)):
         path.unlink(missing_ok=True)
     code = workspace.run(
         [
             *(str(workspace.python(release)), "-P", "-s", str(place / _HOST.name)),
-            *(workspace.engine.package.replace("-", "_"), str(out), f"{_SCRIPT_LIMIT_S:g}"),
+            *(str(out), f"{_SCRIPT_LIMIT_S:g}"),
             *(str(place / script.file) for script in scripts),
         ],
         place,
         log,
         60 + _SCRIPT_LIMIT_S * len(scripts),
-        _ALONE,
+        {**_ALONE, "HOME": str(home)},
     )
     lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
     codes = {Path(said["script"]).name: said["code"] for said in map(json.loads, lines)}

@@ -61,16 +61,21 @@ def test_a_forked_script_does_what_it_does_in_a_process_of_its_own(
     assert [says.count(word) for word in ("shows", "absent", "failed", "fine")] == [6, 1, 3, 1]
 
 
-def test_a_forked_script_finds_libraries_imported_and_the_engine_not(workspace: Workspace) -> None:
+def test_a_forked_script_finds_imported_what_it_imports_and_a_home_of_its_own(
+    workspace: Workspace,
+) -> None:
     text = """\
-import sys
+import os, sys
+from pathlib import Path
 print("DEFECT:", [name in sys.modules for name in ("msgspec", "pluggy", "cellspec", "argparse")])
+print("DEFECT:", os.path.samefile(Path.home().parent, Path(__file__).parent), Path.home().name)
 import msgspec, pluggy, not_there
 """
-    workspace.engine = workspace.engine.model_copy(update={"package": "pluggy"})
     script = Script("what is there.py", (), (), "", text=text)
     said = run_scripts(workspace, workspace.engine.releases[0], [script], again=False)
-    assert said[script.file]["detail"] == "DEFECT: [True, False, False, False]"
+    assert said[script.file]["detail"] == "DEFECT: True home"
+    log = workspace.place(workspace.engine.releases[0]) / "scripts" / "what is there.log"
+    assert log.read_text().startswith("DEFECT: [True, True, False, False]")
 
 
 def test_scripts_without_a_result_are_run_again(workspace: Workspace) -> None:
