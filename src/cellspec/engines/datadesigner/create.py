@@ -63,6 +63,7 @@ from cellspec.engines.datadesigner.create_fit import fitted
 from cellspec.engines.datadesigner.create_release import load
 from cellspec.engines.datadesigner.create_run import CreateRun
 from cellspec.engines.datadesigner.create_seams import seams
+from cellspec.engines.datadesigner.scheduler_seams import is_watched
 
 __all__ = ["CreateBackend"]
 
@@ -97,7 +98,8 @@ class CreateBackend:
     async def run(self, probe: Probe) -> None:
         """Run the workload for one run of the process."""
         run = self.run_class(probe, self.release, self.config(probe), self.resume_mode(probe))
-        with seams(self.release, run, run.handoff):
+        watched = is_watched(probe.work)
+        with seams(self.release, run, run.handoff, watched=watched):
             run.report_resume()
             try:
                 await run.handoff.run(run.create)

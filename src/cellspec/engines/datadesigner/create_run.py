@@ -136,6 +136,8 @@ class CreateRun:
         # Part of the config's fingerprint.
         version = self.probe.work.versions.get(item.name, "")
         made.__name__ = made.__qualname__ = f"make_{item.name}{version}"
+        # Each call of it is preceded by a look at its signature, which takes as long as the call.
+        made.__signature__ = inspect.signature(made)
         root = is_root(self.probe.work, item, self.release)
         needs = [] if root else [*item.dependencies, ROW]
         decorate = self.release.config.custom_column_generator

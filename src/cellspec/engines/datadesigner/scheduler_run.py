@@ -10,7 +10,7 @@ from cellspec.conformance.run.probe import Probe
 from cellspec.engines.datadesigner.fitting import buffer_rows
 from cellspec.engines.datadesigner.mocks import LOCAL, ROW, Calls, generators_of, mark_of
 from cellspec.engines.datadesigner.releases import Release
-from cellspec.engines.datadesigner.scheduler_seams import group_here, observed
+from cellspec.engines.datadesigner.scheduler_seams import group_here, is_watched, observed
 from cellspec.engines.datadesigner.scheduler_storage import GroupStorage, write_group
 from cellspec.faults import GeneratorError
 from cellspec.graph.rowset import ranges_of
@@ -50,7 +50,7 @@ class SchedulerRun:
 
     def make(self) -> None:
         probe, work = self.probe, self.probe.work
-        classes = observed(self.release)
+        classes = observed(self.release, watched=is_watched(work))
         made = generators_of(Calls(probe, self.release, self, self.size))
         self.graph = classes.graph.create(made.configs, made.strategies)
         groups = [
