@@ -21,6 +21,7 @@ from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import check_capabilities, reasons_of
 from cellspec.conformance.run.values import SKIPPED
 from cellspec.conformance.run.workload import End, StorageFault, Visit
+from cellspec.engines.datadesigner import create
 from cellspec.engines.datadesigner.create import CreateBackend
 from cellspec.engines.datadesigner.handoff import Handoff
 from cellspec.machine.machine import FailurePolicy, Limits
@@ -544,6 +545,29 @@ def test_all_runs_share_a_database_and_none_sees_the_table_of_another(
     monkeypatch.setattr(duckdb, "connect", lambda *_: pytest.fail("another database is opened"))
     assert run(backend, TWO_GROUPS).tables[-1].rows.keys() == {0, 1}
     assert run(backend, ONE_BY_ONE).tables[-1].rows.keys() == {0, 1, 2, 3}
+
+
+def test_figures_that_are_left_out_change_nothing_of_a_run(
+    resuming: CreateBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = [ONE_BY_ONE.replace(seed=1, crashes=(12,)), STOPPING.replace(seed=3)]
+    quiet = [run(resuming, work) for work in works]
+    monkeypatch.setattr(create, "is_watched", lambda _: True)
+    watched = [run(resuming, work) for work in works]
+    assert [one.events for one in quiet] == [one.events for one in watched]
+    assert [one.tables for one in quiet] == [one.tables for one in watched]
+
+
+def test_statistics_of_a_dataset_are_made_in_one_workload_of_eight_and_in_the_smallest(
+    backend: CreateBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise ValueError("no statistics")
+
+    profiler = backend.release.interface.DataDesignerDatasetProfiler
+    monkeypatch.setattr(profiler, "profile_dataset", fail)
+    broken = [bool(run(backend, ONE_BY_ONE.replace(seed=seed)).violations) for seed in range(9)]
+    assert broken == [True, *[False] * 7, True]
 
 
 def test_nothing_is_left_behind(

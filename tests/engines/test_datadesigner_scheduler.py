@@ -37,7 +37,7 @@ pytest.importorskip(
 )
 pytestmark = pytest.mark.datadesigner
 
-from cellspec.engines.datadesigner import SchedulerBackend  # noqa: E402
+from cellspec.engines.datadesigner import SchedulerBackend, scheduler_run  # noqa: E402
 from cellspec.engines.datadesigner.mocks import FAILURES, ROW, failure_of  # noqa: E402
 from cellspec.engines.datadesigner.releases import FEATURES, load  # noqa: E402
 from cellspec.engines.datadesigner.scheduler_fit import fitted as fitted_to  # noqa: E402
@@ -188,6 +188,16 @@ def chain(**fields: Any) -> Workload:
 
 def test_the_smoke_test_finds_nothing(backend: SchedulerBackend) -> None:
     assert smoke(lambda work: run_workload(backend, work), backend.fit) is None
+
+
+def test_figures_that_are_left_out_change_nothing_of_a_run(
+    backend: SchedulerBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works = [work.replace(seed=1) for work in drawn(backend, "drops", 4)]
+    quiet = [run(backend, work) for work in works]
+    monkeypatch.setattr(scheduler_run, "is_watched", lambda _: True)
+    watched = [run(backend, work) for work in works]
+    assert [one.events for one in quiet] == [one.events for one in watched]
 
 
 @pytest.mark.parametrize("profile", DRAWN)
