@@ -443,6 +443,17 @@ def test_the_workloads_of_a_campaign_stand_still_a_few_times_and_then_it_stops()
     assert causes.sort(quick, stops_at=lambda _: causes.waited_enough).stopped_at == ""
 
 
+def test_a_campaign_says_that_it_stopped_because_the_engine_stands_still() -> None:
+    engine = Hanging(lambda work: work.rows > 1, waits_s=20.0)
+    causes = Causes(engine)
+    done = run_campaign(
+        engine, "core", max_examples=30, causes=causes, stops_at=lambda _: causes.waited_enough
+    )
+    assert (done.evidence.stopped_at, done.evidence.stood_still) == ("SCHED-12", True)
+    first = run_campaign(engine, "core", max_examples=30, stops_at=lambda _: True)
+    assert (first.evidence.stopped_at, first.evidence.stood_still) == ("SCHED-12", False)
+
+
 def test_a_violation_is_known_although_the_search_for_a_smaller_workload_is_interrupted() -> None:
     class Interrupted(Engine):
         def __call__(self, work: Workload, waived: Collection[str]) -> RunResult:

@@ -105,6 +105,10 @@ def test_each_missing_piece_of_evidence_makes_a_clause_inconclusive_with_that_re
         ({"exercised": Counter()}, "more workloads (--max-examples)"),
         ({"sometimes": Counter()}, "`unasked` in the backend"),
         ({"stopped_at": "FAIL-01", "workloads": 4}, "without --conformance-first"),
+        (
+            {"stopped_at": "SCHED-12", "stood_still": True, "workloads": 4},
+            "an engine that does not hang",
+        ),
     ],
 )
 def test_an_inconclusive_clause_names_what_helps(change: Mapping[str, Any], remedy: str) -> None:

@@ -115,6 +115,7 @@ def run_campaign(
                 campaign.failures.setdefault(failure.clause, failure)
             result, waived = found.last, found.waived
             evidence.stopped_at = found.stopped_at
+            evidence.stood_still = bool(found.stopped_at) and causes.waited_enough
         _account(evidence, work, result, partial(run, work, waived), deterministic)
         if evidence.stopped_at:
             break

@@ -66,6 +66,7 @@ _EQUAL = (
 _SLACK = "--slack 200ms, the time that ready work may wait in real time"
 _OBSERVED = "events that the adapter reports as they happen"
 _TO_THE_END = "a run without --conformance-first"
+_NO_HANG = "an engine that does not hang"
 """What helps against an inconclusive clause, by the reason."""
 
 
@@ -181,6 +182,8 @@ def _shortfall(
         return "the clause was waived", ""
     if evidence.stopped_at and 2 * evidence.workloads < evidence.planned:
         stopped = f"the campaign of profile {profile.name} stopped at {evidence.stopped_at}"
+        if evidence.stood_still:
+            return f"{stopped}, for too many runs stood still", _NO_HANG
         return stopped, _TO_THE_END
     if not evidence.workloads:
         return f"the campaign of profile {profile.name} ran no workload", _MORE
