@@ -165,13 +165,17 @@ class _Incarnation:
 
     def resume(self) -> None:
         """Go on from the claim in the folder."""
-        claim: Prefixes = tuple(
-            self.stored["claim"].get(name, 0) for name in self.graph.column_names
-        )
+        claim: Prefixes = tuple(map(self._claimed, self.graph.column_names))
         self.machine.at(self.probe.now())
         self.machine.resume(claim)
         covered = max(claim)
         dropped = sorted(row for row in self.machine.counters.dropped if row < covered)
+        # What no claim covers is made anew, and other values may come of it.
+        self.stored["dropped"] = dropped
+        self.stored["cells"] = {
+            name: {row: value for row, value in cells.items() if int(row) < self._claimed(name)}
+            for name, cells in self.stored["cells"].items()
+        }
         skipped = {
             name: [
                 int(row)
@@ -181,6 +185,10 @@ class _Incarnation:
             for name, rows in self._named(claim).items()
         }
         self.probe.resumed(self._named(claim), dropped, skipped)
+
+    def _claimed(self, name: str) -> int:
+        rows: int = self.stored["claim"].get(name, 0)
+        return rows
 
     def request_stop(self) -> None:
         """Somebody wants the run to end: the machine allows no further call."""

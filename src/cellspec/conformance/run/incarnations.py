@@ -97,13 +97,14 @@ class Incarnations:
         # Recorded failures of engines show these names of folders.
         self._left = root / "life-0"
         self._left.mkdir()
+        self._gone_at_s = 0.0
 
     def run_next(self, number: int, start_s: float) -> Incarnation:
         """Run the next incarnation to its end.
 
         Args:
             number: its number, from 0.
-            start_s: the time at which it starts, in seconds since the run began.
+            start_s: the time at which it starts at the earliest, in seconds since the run began.
         """
         folder = self._left
         if number and self._keeps:
@@ -122,7 +123,7 @@ class Incarnations:
             number: the number of the incarnation that is next.
             work: the work of the other process; it does not crash.
             registry: keeps its calls.
-            start_s: the time at which it starts, in seconds since the run began.
+            start_s: the time at which it starts at the earliest, in seconds since the run began.
         """
         left = self._root / f"visit-{number}-left"
         probe, error = self._run_process(work, registry, number, self._left, left, start_s)
@@ -163,7 +164,10 @@ class Incarnations:
 
         began_s = time.process_time()
         with watched(files), blocking_calls() as blocking:
+            # No process begins before the one in front of it was gone.
+            start_s = max(start_s, self._gone_at_s)
             probe, error = self._clock_mode.run(self._backend, make, start_s)
+        self._gone_at_s = probe.left_at_s
         self.cost.cpu_s += time.process_time() - began_s
         self.blocking |= blocking
         self.cost.events += len(probe.log)

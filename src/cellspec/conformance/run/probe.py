@@ -157,6 +157,11 @@ class Probe(NodeReports, StorageReports):
         return self._recorder.ended_at_s
 
     @property
+    def left_at_s(self) -> float:
+        """The time on the clock when the incarnation was over; 0.0 while it runs."""
+        return self._recorder.left_at_s or 0.0
+
+    @property
     def misuse(self) -> str:
         """The mistake of the adapter, in one line; "" for none."""
         return self._recorder.misuse

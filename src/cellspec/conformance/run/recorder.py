@@ -52,6 +52,8 @@ class Recorder:
         steps: the steps so far.
         ended_by: ``"crash"``, ``"limit"`` or ``"misuse"``, if the suite ended the incarnation.
         ended_at_s: the time of that end.
+        left_at_s: the time on the clock when the incarnation was over, whoever ended it: later than
+            its last event if the engine waited since. None while it runs.
         killer: the cell (column, row) whose call ended the process, if one did.
         misuse: the mistake of the adapter, in one line; "" for none.
         misuse_place: the line of the adapter that made it, if that is known.
@@ -77,6 +79,7 @@ class Recorder:
         self.steps = 0
         self.ended_by = ""
         self.ended_at_s = 0.0
+        self.left_at_s: float | None = None
         self.killer: tuple[str, int] | None = None
         self.misuse = ""
         self.misuse_place: tuple[str, ...] = ()
@@ -221,6 +224,7 @@ class Recorder:
 
     def halt(self, why: str, reason: BaseException) -> NoReturn:
         """End the incarnation, and raise `reason`."""
+        self._leave()
         if not self.ended_by:
             self.ended_by, self.ended_at_s = why, self._clock.now()
         self.gone.set()
@@ -245,7 +249,13 @@ class Recorder:
     def close(self) -> None:
         """End the incarnation: calls that are still running get `Crash`."""
         with self.lock:
+            self._leave()
             self.gone.set()
+
+    def _leave(self) -> None:
+        """The incarnation is over now, unless it was before."""
+        if self.left_at_s is None:
+            self.left_at_s = self._clock.now()
 
 
 def _caller() -> tuple[str, ...]:
