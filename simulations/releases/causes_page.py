@@ -12,6 +12,7 @@ from cellspec.conformance.report.markup import Child, Markup, join, tag
 from simulations.releases.causes import Cause
 from simulations.releases.explained import Explanation, Told, releases_with
 from simulations.releases.findings import Defect, Findings
+from simulations.releases.markdown_causes import clauses_of
 from simulations.releases.matrix_cells import sign, why
 
 __all__ = ["broken_now_section", "matrix_section", "mended_section"]
@@ -23,14 +24,25 @@ def broken_now_section(found: Findings, told: Explanation) -> Markup:
     return tag(
         "section",
         tag("h2", title),
-        _table(
-            ("harm", "root cause", "public", "since", "where", "expected", "actual", "shown by"),
-            [_row(found, one) for one in told.live],
-        ),
+        _causes(found, told.live),
+        *_unshown(found, told),
         *_unexplained(told),
         *_questions(told),
         aria_label=title,
     )
+
+
+def _causes(found: Findings, causes: Sequence[Told]) -> Markup:
+    return _table(
+        ("harm", "root cause", "public", "since", "where", "expected", "actual", "shown by"),
+        [_row(found, one) for one in causes],
+    )
+
+
+def _unshown(found: Findings, told: Explanation) -> Iterator[Markup]:
+    if told.unshown:
+        yield tag("h3", f"Read in the source, and not shown in {found.newest}")
+        yield _causes(found, told.unshown)
 
 
 def _row(found: Findings, one: Told) -> list[Child]:
@@ -45,7 +57,7 @@ def _row(found: Findings, one: Told) -> list[Child]:
     shown = [each for each in one.defects if found.newest in each.breaks_on]
     return [
         tag("strong", cause.harm),
-        join((_worded(cause.title), f" ({', '.join(cause.clauses)})")),
+        join((_worded(cause.title), f" ({clauses_of(one)})")),
         "yes" if cause.public else "–",
         cause.since,
         join(where, " "),

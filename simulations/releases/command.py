@@ -50,6 +50,7 @@ from cellspec.files import check_folder
 from simulations.releases.cases import FoundCase, Place, cases_of
 from simulations.releases.causes import Causes, check_place, read_causes
 from simulations.releases.environments import Workspace, checkout
+from simulations.releases.explained import cause_troubles
 from simulations.releases.findings import PlaceCheck
 from simulations.releases.gather import Known, gather
 from simulations.releases.mended_runs import kept_mends, packages_of, try_mends
@@ -268,7 +269,7 @@ def run(workspace: Workspace, asked: Asked) -> int:
     )
     for path in publish(found, asked.out):
         put_line(path)
-    for trouble in found.troubles:
+    for trouble in (*found.troubles, *cause_troubles(found)):
         workspace.notify(f"trouble: {trouble}")
     _notify_times(workspace, outcomes)
     return INCONCLUSIVE if found.troubles else FINE

@@ -11,14 +11,16 @@ gives each sign to the causes that explain it:
    and whose mend was not tried in vain. If there are several, it is not known which; if there is
    none, to the one question that lists the clause.
 
-Signs that nothing explains are listed as such and never left out.
-Releases before the newest go by rules 2 and 3: mends are tried on the newest alone.
+Signs that nothing explains are listed as such and never left out. The other way round, a cause of
+the newest release stands apart if no sign there belongs to it, and so does each clause of it that
+no sign of it shows: what was only read must not look like what was measured. Releases before the
+newest go by rules 2 and 3: mends are tried on the newest alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simulations.releases.causes import Cause, Question
 from simulations.releases.findings import Defect, Findings, is_broken
@@ -35,15 +37,18 @@ class Told:
         entry: the cause or the question.
         scripts: the scripts of it that show it, on the newest release for a live cause.
         defects: the workloads that it explains.
+        not_shown: of a live cause: its clauses that no script, no workload and no consequence of
+            it breaks on the newest release.
     """
 
     entry: Cause | Question
     scripts: list[Script] = field(default_factory=list)
     defects: list[Defect] = field(default_factory=list)
+    not_shown: tuple[str, ...] = ()
 
     @property
-    def shown(self) -> bool:
-        return bool(self.scripts or self.defects)
+    def shown_clauses(self) -> list[str]:
+        return [number for number in self.entry.clauses if number not in self.not_shown]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ class Explanation:
     """What broke, by cause. See `simulations.releases.explained`.
 
     Attributes:
-        live: the causes that the newest release has, by harm.
+        live: the causes that something shows in the newest release, by harm.
+        unshown: those that are said to be in the newest release, and that nothing shows there.
         mended: those that it has no longer, by harm.
         questions: the questions.
         scripts: scripts that show a defect of the newest release, and that no cause lists.
@@ -64,6 +70,7 @@ class Explanation:
     """
 
     live: list[Told]
+    unshown: list[Told]
     mended: list[Told]
     questions: list[Told]
     scripts: list[Script]
@@ -79,8 +86,13 @@ class Explanation:
         return len(self.scripts) + len(self.defects) + len(self.once) + len(alone)
 
     @property
+    def of_newest(self) -> list[Told]:
+        """The causes that the newest release has, those last that nothing shows there."""
+        return [*self.live, *self.unshown]
+
+    @property
     def told(self) -> list[Told]:
-        return [*self.live, *self.mended, *self.questions]
+        return [*self.of_newest, *self.mended, *self.questions]
 
     def of(self, defect: Defect) -> list[Told]:
         """The causes and questions that explain a workload."""
@@ -110,8 +122,11 @@ def explain(found: Findings) -> Explanation:
             script = next((each for each in found.scripts if each.file == name), None)
             if script is not None and (newest in found.shows(script) or not live):
                 one.scripts.append(script)
+    consequences = list(_consequences(found))
+    now = [_with_not_shown(newest, told[one.id], consequences) for one in causes.live]
     return Explanation(
-        [told[one.id] for one in causes.live],
+        [one for one in now if _is_shown(newest, one)],
+        [one for one in now if not _is_shown(newest, one)],
         [told[one.id] for one in causes.mended],
         [told[one.id] for one in causes.questions],
         [
@@ -125,9 +140,24 @@ def explain(found: Findings) -> Explanation:
             for version, entry_point, number in found.unrepeated
             if version == newest
         ],
-        list(_consequences(found)),
+        consequences,
         older,
     )
+
+
+def _is_shown(newest: str, one: Told) -> bool:
+    """True if a script or a workload shows a live cause on the newest release."""
+    return bool(one.scripts) or any(newest in each.breaks_on for each in one.defects)
+
+
+def _with_not_shown(
+    newest: str, one: Told, consequences: Sequence[tuple[str, str, Mapping[str, int]]]
+) -> Told:
+    """A live cause, with its clauses that nothing measured on the newest release shows."""
+    shown = {number for script in one.scripts for number in script.clauses}
+    shown |= {each.clause for each in one.defects if newest in each.breaks_on}
+    shown |= {number for number, _, of_root in consequences if shown & set(of_root)}
+    return replace(one, not_shown=tuple(each for each in one.entry.clauses if each not in shown))
 
 
 def _consequences(found: Findings) -> Iterator[tuple[str, str, Mapping[str, int]]]:
@@ -180,11 +210,16 @@ def cause_troubles(found: Findings) -> Iterator[str]:
     """What the curated causes say, and the results do not, or the other way round."""
     newest = found.newest
     told = explain(found)
+    for one in told.unshown:
+        yield f"cause {one.entry.id}: nothing shows it in {newest}; is it mended there?"
     for one in told.live:
-        if not one.shown:
-            yield f"cause {one.entry.id}: nothing shows it in {newest}; is it mended there?"
+        if one.not_shown:
+            yield (
+                f"cause {one.entry.id}: nothing in {newest} shows that it breaks "
+                f"{', '.join(one.not_shown)}"
+            )
         yield from _reach_troubles(found, one)
-    for one in told.live + told.mended:
+    for one in told.of_newest + told.mended:
         assert isinstance(one.entry, Cause)
         has = releases_with(found, one.entry)
         for script in one.scripts:

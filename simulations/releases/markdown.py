@@ -49,10 +49,13 @@ def _intro(found: Findings, told: Explanation) -> Iterator[str]:
     engine = found.engine
     yield f"# {engine.engine} under the conformance suite"
     yield ""
-    more = f", and {told.unexplained} more signs of a defect" if told.unexplained else ""
+    signs = counted(told.unexplained, "more sign")
+    more = f", and {signs} of a defect" if told.unexplained else ""
+    further = counted(len(told.unshown), "further cause")
+    read = f" Read in its source, and shown by nothing measured: {further}." if told.unshown else ""
     yield from wrapped(
         f"{counted(len(told.live), 'root cause').capitalize()}{more} in {found.newest}, of "
-        f"{counted(len(engine.releases), 'release')} judged. Below: [the matrix]"
+        f"{counted(len(engine.releases), 'release')} judged.{read} Below: [the matrix]"
         f"(#clauses-and-releases), [each workload](#what-broke), event by event in "
         f"[{found.name}.html]({found.name}.html), for programs in "
         f"[{found.name}.json]({found.name}.json), and [how the runs were made]"

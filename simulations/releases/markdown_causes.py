@@ -16,17 +16,19 @@ from simulations.releases.explained import Explanation, Told, releases_with
 from simulations.releases.findings import Defect, Findings
 from simulations.releases.markdown_text import cell, places, wrapped
 
-__all__ = ["broken_now", "clause_link", "mended_since"]
+__all__ = ["broken_now", "clause_link", "clauses_of", "mended_since"]
 
 
 def broken_now(found: Findings, told: Explanation) -> Iterator[str]:
     """The lines about the newest release."""
     yield f"## Broken in {found.newest}, the newest release"
     yield ""
-    if told.live:
-        yield "| harm | root cause | public | since | where | script | clauses |"
-        yield "| --- | --- | :---: | --- | --- | --- | --- |"
-        yield from (_line(found, one) for one in told.live)
+    yield from _table(found, told.live)
+    if any(one.not_shown for one in told.live):
+        yield from wrapped(
+            f"*Not shown*: the source says that the cause breaks this clause, and nothing that was "
+            f"measured on {found.newest} shows it."
+        )
         yield ""
     unjudged = found.unjudged(found.newest)
     if unjudged:
@@ -35,13 +37,14 @@ def broken_now(found: Findings, told: Explanation) -> Iterator[str]:
     elif not told.live and not told.unexplained:
         yield "Nothing breaks that was found."
         yield ""
+    yield from _unshown(found, told)
     yield from _unexplained(found, told)
     yield from _consequences(told)
     yield from _questions(found, told)
-    if told.live:
+    if told.of_newest:
         yield f"## The causes in {found.newest}, one by one"
         yield ""
-        for one in told.live:
+        for one in told.of_newest:
             yield from _cause(found, one)
 
 
@@ -53,6 +56,29 @@ def clause_link(number: str) -> str:
     return f"[{number}](../../specs/{chapter}.md)" if chapter else number
 
 
+def _table(found: Findings, causes: Sequence[Told]) -> Iterator[str]:
+    if not causes:
+        return
+    yield "| harm | root cause | public | since | where | script | clauses |"
+    yield "| --- | --- | :---: | --- | --- | --- | --- |"
+    yield from (_line(found, one) for one in causes)
+    yield ""
+
+
+def _unshown(found: Findings, told: Explanation) -> Iterator[str]:
+    """The causes that were read in the newest release, and that nothing measured shows there."""
+    if not told.unshown:
+        return
+    yield "### Read in the source, and not shown"
+    yield ""
+    yield from wrapped(
+        f"No workload and no script showed these in {found.newest}: the runs missed them, or they "
+        "are mended there."
+    )
+    yield ""
+    yield from _table(found, told.unshown)
+
+
 def _line(found: Findings, one: Told) -> str:
     cause = _is_cause(one)
     cells = [
@@ -62,9 +88,16 @@ def _line(found: Findings, one: Told) -> str:
         cause.since,
         _where(found, cause),
         _script_link(cause),
-        ", ".join(cause.clauses),
+        clauses_of(one),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def clauses_of(one: Told) -> str:
+    """The clauses of a cause, those apart that nothing measured on the newest release shows."""
+    shown = ", ".join(one.shown_clauses)
+    apart = f"not shown: {', '.join(one.not_shown)}" if one.not_shown else ""
+    return "; ".join(each for each in (shown, apart) if each)
 
 
 def _where(found: Findings, cause: Cause) -> str:
@@ -177,8 +210,15 @@ def _shown_by(found: Findings, one: Told) -> Iterator[str]:
             f"`python -m simulations.releases --render {script.file}` prints it as one file.",
             indent="  ",
         )
-    numbers = ", ".join(clause_link(number) for number in cause.clauses)
-    yield from wrapped(f"- Clauses: {numbers}.", indent="  ")
+    links = ", ".join(clause_link(number) for number in one.shown_clauses)
+    if links:
+        yield from wrapped(f"- Clauses: {links}.", indent="  ")
+    links = ", ".join(clause_link(number) for number in one.not_shown)
+    if links:
+        yield from wrapped(
+            f"- Clauses that nothing measured on {found.newest} shows it to break: {links}.",
+            indent="  ",
+        )
     cases = _cases(found, one)
     if cases:
         yield from wrapped(f"- {cases}", indent="  ")

@@ -23,6 +23,7 @@ from cellspec.conformance.run.case import read_case
 from cellspec.errors import SpecError
 from simulations.releases.cases import FoundCase, Place, explanation_of
 from simulations.releases.causes import Cause, Causes
+from simulations.releases.explained import Told, explain
 from simulations.releases.findings import REPLAYED, SHOWN, Defect, Findings, Mended, PlaceCheck
 from simulations.releases.outcome import Outcome
 from simulations.releases.processes import Json
@@ -55,15 +56,18 @@ def findings_json(found: Findings) -> str:
         "replayed": found.replayed,
         "defects": [_defect(defect) for defect in found.defects],
         "scripts": [_script(found, script) for script in found.scripts],
-        "causes": [_cause(found, each) for each in found.causes.live],
+        "causes": [_cause(found, each) for each in explain(found).of_newest],
         "troubles": found.troubles,
     }
     return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
 
-def _cause(found: Findings, cause: Cause) -> Json:
+def _cause(found: Findings, one: Told) -> Json:
     """How a cause of the newest release was checked; the curated file has the rest."""
+    cause = one.entry
+    assert isinstance(cause, Cause)
     said: Json = {"id": cause.id, "harm": cause.harm, "title": cause.title}
+    said["not_shown"] = list(one.not_shown)
     said["places"] = [
         {"file": each.file, "line": each.line, "text": each.text, "now": each.now}
         for each in found.place_checks

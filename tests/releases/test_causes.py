@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -324,6 +325,51 @@ def test_what_the_causes_say_and_the_results_do_not_is_a_trouble(tmp_path: Path)
     assert list(cause_troubles(found_in(tmp_path, nothing, Known(causes)))) == [
         "cause stands-still: nothing shows it in 3.0; is it mended there?"
     ]
+
+
+def test_a_clause_of_a_cause_that_nothing_measured_shows_is_named_as_such(tmp_path: Path) -> None:
+    two = FILE.replace('clauses = ["SCHED-12"]', 'clauses = ["SCHED-12", "TABLE-04"]')
+    two = two.replace("public = false", "public = true")
+    found = found_in(tmp_path, SAME, Known(causes_of(tmp_path, two)), v3_0="shows")
+    made = pages(found)
+    head = made["toy.md"].partition("## The causes in 3.0")[0]
+    assert "[script](scripts/sched_12_x.py) | SCHED-12; not shown: TABLE-04 |" in head
+    assert "*Not shown*: the source says that the cause breaks this clause" in head
+    link = "[TABLE-04](../../specs/table.md)"
+    assert f"measured on 3.0 shows it to break: {link}." in " ".join(made["toy.md"].split())
+    assert "The run stands still (SCHED-12; not shown: TABLE-04)" in made["toy.html"]
+    assert json.loads(made["toy.json"])["causes"][0]["not_shown"] == ["TABLE-04"]
+    trouble = "cause stands-still: nothing in 3.0 shows that it breaks TABLE-04"
+    assert list(cause_troubles(found)) == [trouble]
+    # What broke only where a clause of the cause had broken is a sign of it.
+    broken = found.outcomes["3.0", "inner"].found
+    assert broken is not None
+    broken["clauses"]["TABLE-04"] = {"verdict": "violated", "reason": "", "failure": None}
+    broken["consequences"] = {"TABLE-04": {"SCHED-12": 1}}
+    assert list(cause_troubles(found)) == []
+    broken["consequences"] = {"TABLE-04": {"SCHED-02": 1}}
+    assert list(cause_troubles(found)) == [trouble]
+
+
+@pytest.mark.parametrize("does", [{}, {("1.0", "inner"): {"says": "same"}}])
+def test_a_cause_that_nothing_measured_shows_stands_apart(
+    tmp_path: Path, does: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    """Also if a workload shows it on an older release."""
+    does = does or {("1.0", "inner"): {"says": "nothing"}}
+    made = pages(found_in(tmp_path, does, Known(causes_of(tmp_path))))
+    page = made["toy.md"]
+    front = " ".join(page.partition("\n## ")[0].split())
+    assert "0 root causes in 3.0, of 3 releases judged. " in front
+    assert "Read in its source, and shown by nothing measured: 1 further cause." in front
+    before, apart, after = page.partition("### Read in the source, and not shown\n")
+    assert apart
+    assert "| **hang** |" not in before
+    assert "| not shown: SCHED-12 |" in after.partition("\n## ")[0]
+    html, apart, rest = made["toy.html"].partition("Read in the source, and not shown in 3.0")
+    assert apart
+    assert "The run stands still" not in html
+    assert "The run stands still" in rest.partition("Clauses and releases")[0]
 
 
 def test_the_causes_of_datadesigner_explain_every_script_that_shows_its_newest_release() -> None:

@@ -1,7 +1,7 @@
-# Clause: SCHED-02 TABLE-03
+# Clause: SCHED-02
 # Releases: 0.9.0 0.9.6 0.9.7
 # Defect: If a record is dropped while a full column without inputs is being made for its row
-#   group, that column is made a second time at once, and what was made from the first stays.
+#   group, that column is made a second time at once.
 # Public: yes
 """The full column `v` needs nothing, and takes half a second. Meanwhile `b` fails for good for one
 record, which is dropped. `CompletionTracker.drop_row` then takes `v` for a full column that has
