@@ -62,7 +62,8 @@ class Explanation:
         questions: the questions.
         scripts: scripts that show a defect of the newest release, and that no cause lists.
         defects: workloads that break a clause on the newest release, and that nothing explains.
-        once: clauses that a run on the newest release broke, and no replay, with the entry point.
+        once: clauses that a run on the newest release broke with a workload whose replay there did
+            not, with the entry point.
         consequences: clauses that runs on the newest release broke only where another clause had
             broken, with the entry point, and the workloads by that other clause; without any, the
             run kept no workload.
@@ -135,14 +136,18 @@ def explain(found: Findings) -> Explanation:
             if newest in found.shows(script) and script.file not in listed
         ],
         lost,
-        [
-            (number, entry_point)
-            for version, entry_point, number in found.unrepeated
-            if version == newest
-        ],
+        _once(found),
         consequences,
         older,
     )
+
+
+def _once(found: Findings) -> list[tuple[str, str]]:
+    """The clauses that a run on the newest release broke with a workload that does not repeat."""
+    seen = list(found.unrepeated)
+    seen += [(*place, one.clause) for one in found.defects for place in one.differs]
+    newest = [(number, name) for version, name, number in seen if version == found.newest]
+    return list(dict.fromkeys(newest))
 
 
 def _is_shown(newest: str, one: Told) -> bool:

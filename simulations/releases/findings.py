@@ -102,6 +102,12 @@ class Defect:
         return not said or "same" in said
 
     @property
+    def differs(self) -> dict[Place, str]:
+        """Where a run found it and the replay does not break the clause: what the replay did."""
+        said = {place: self.replays[place]["says"] for place in self.found if place in self.replays}
+        return {place: says for place, says in said.items() if says != "same"}
+
+    @property
     def after(self) -> str:
         """The clause that the same workload breaks before this one; "" if there is none."""
         for place in self.shown.places:
@@ -161,8 +167,8 @@ class Findings:
         defects: the defects, by clause.
         scripts: the stand-alone scripts.
         ran: the result of each script, by release and file.
-        unrepeated: by release, entry point and clause: the result of replaying a case that breaks
-            the clause no more where it was found.
+        unrepeated: by release, entry point and clause: the result of replaying a case where it was
+            found, if no case that was found there breaks the clause again.
         replayed: by entry point: how many replays ended how, all cases and releases together.
         causes: the curated causes.
         place_checks: the places of the causes, as they were looked for in the newest release.

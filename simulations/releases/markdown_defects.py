@@ -163,6 +163,7 @@ def _defect(found: Findings, defect: Defect, place: int, causes: Sequence[Told])
     drawn = "" if seed is None else f"; drawn from seed {seed}"
     yield from wrapped(f"{runs}{alike}{drawn}. {_reach(found, defect)}")
     yield ""
+    yield from _differs(defect)
     yield from _changes(defect)
     yield "The smallest workload:"
     yield ""
@@ -181,6 +182,22 @@ def _defect(found: Findings, defect: Defect, place: int, causes: Sequence[Told])
         page = f"{found.name}.html"
         yield f"[Event by event]({page}#failure={defect.identity})"
         yield ""
+
+
+def _differs(defect: Defect) -> Iterator[str]:
+    """The places where a run found it, and where its replay does not show it."""
+    if defect.differs:
+        yield from wrapped(f"**Not repeated everywhere**: {_not_again(defect)}.")
+        yield ""
+
+
+def _not_again(defect: Defect) -> str:
+    """What replays did where a run found the workload, if they did not break the clause."""
+    by: dict[str, list[Place]] = {}
+    for place, says in defect.differs.items():
+        by.setdefault(DID.get(says, "was not made"), []).append(place)
+    found = (f"found by {places(where)}, where the replay {did}" for did, where in by.items())
+    return "; ".join(found)
 
 
 def _cause_link(one: Told) -> str:
@@ -212,10 +229,11 @@ def _consequences(defects: Sequence[Defect]) -> Iterator[str]:
     """Workloads that break another clause before, one line each: they may be consequences of it."""
     for defect in defects:
         case = f"[{defect.identity}](cases/{defect.shown.name})"
+        again = f" Not repeated everywhere: {_not_again(defect)}." if defect.differs else ""
         yield from wrapped(
             f"- Where {defect.after} had broken and was not judged ({places(defect.found)}): "
             f"{cell(str(defect.shown.failure['detail']))}. The same workload, {case}, breaks "
-            f"{defect.after} first.",
+            f"{defect.after} first.{again}",
             indent="  ",
         )
     if defects:

@@ -9,12 +9,13 @@ from typing import Any
 
 from cellspec.clauses import clauses
 from simulations.releases.cases import FoundCase, cases_of
+from simulations.releases.explained import explain
 from simulations.releases.gather import gather
 from simulations.releases.outcome import Outcome
 from simulations.releases.page import pages
 from simulations.releases.published import findings_json
 from simulations.releases.script_files import Script
-from tests.releases.toy import SAID, engine, found_in, outcome, row_of
+from tests.releases.toy import SAID, engine, failure, found_in, outcome, row_of
 
 
 def test_cases_that_break_a_clause_in_the_same_places_are_one_defect(tmp_path: Path) -> None:
@@ -149,6 +150,27 @@ def test_a_violation_that_does_not_come_again_does_not_count(tmp_path: Path) -> 
     assert not any("/failure-" in name for name in files)
     once = found_in(tmp_path, {("1.0", "inner"): {"says": "same"}})
     assert "| ✗ ✓ | ✓ ✓ | ✓ ✓ |" in row_of(pages(once)["toy.md"], "SCHED-12")
+
+
+def test_a_workload_that_differs_where_it_was_found_says_so_and_hides_no_other(
+    tmp_path: Path,
+) -> None:
+    listed = engine(tmp_path)
+    outcomes = {("3.0", "inner"): outcome(2), ("1.0", "inner"): outcome(3)}
+    broken = outcomes["3.0", "inner"].found
+    assert broken is not None
+    broken["clauses"]["SCHED-12"]["failures"] = [failure(2), failure(3)]
+    small, large = cases_of(listed, "toy", outcomes)
+    does = {small.name: {**SAID, "says": "same"}, large.name: {**SAID, "says": "nothing"}}
+    again = {large.name: {**SAID, "says": "same"}}
+    replays = {("3.0", "inner"): does, ("1.0", "inner"): again}
+    found = gather(listed, "toy", "0", outcomes, [small, large], replays, [], {})
+    assert found.stands("3.0", "inner", "SCHED-12") == "violated"
+    assert found.stands("1.0", "inner", "SCHED-12") == "violated"
+    assert explain(found).once == [("SCHED-12", "inner")]
+    page = " ".join(pages(found)["toy.md"].split())
+    assert "found by inner on 3.0, where the replay broke nothing." in page
+    assert page.count("**Not repeated everywhere**") == 1
 
 
 def test_no_release_passes_by_a_clause_that_a_script_shows_broken(tmp_path: Path) -> None:
