@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -27,9 +28,12 @@ from cellspec.conformance import (
     Table,
     Workload,
 )
+from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.run.bounds import Bounds
 from cellspec.conformance.run.calls import Lost
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
+from cellspec.conformance.run.recorder import Endless
 from cellspec.conformance.run.values import Registry, barrier_value, value_of
 from cellspec.text import row_words
 from tests.tiny import TinyAsync
@@ -748,7 +752,7 @@ def test_a_run_that_makes_calls_for_ever_is_stopped() -> None:
             await probe.cell("a", 0, {})
 
     def make(clock: Clock) -> Probe:
-        return Probe(WORK, 0, Path(), frozenset(), clock, Registry(), call_limit=50)
+        return Probe(WORK, 0, Path(), frozenset(), clock, Registry(), bounds=Bounds(calls=50))
 
     backend: Any = Scripted(script)
     probe, error = VirtualClock(WORK).run(backend, make, 0.0)
@@ -756,7 +760,87 @@ def test_a_run_that_makes_calls_for_ever_is_stopped() -> None:
     assert (probe.ended_by, str(error)) == ("limit", "stopped after 50 calls")
 
 
+async def write_for_ever(probe: Probe) -> None:
+    while True:
+        # Against a storage that takes no time this never gives anybody else a turn.
+        with contextlib.suppress(OSError):
+            async with probe.storage("data"):
+                pass
+        probe.checkpoint_failed()
+
+
+async def write_for_ever_every_second(probe: Probe) -> None:
+    while True:
+        probe.checkpoint_failed()
+        await asyncio.sleep(1.0)
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        (write_for_ever, "100 calls and reports without any time passing"),
+        (write_for_ever_every_second, "1,000 calls and reports"),
+    ],
+)
+def test_a_run_that_uses_the_probe_for_ever_is_stopped_with_the_line_of_the_engine(
+    script: Callable[[Probe], Any], what: str
+) -> None:
+    bounds = Bounds(uses=1_000, idle_uses=100)
+
+    def make(clock: Clock) -> Probe:
+        return Probe(WORK, 0, Path(), frozenset(), clock, Registry(), bounds=bounds)
+
+    backend: Any = Scripted(script)
+    probe, error = VirtualClock(WORK).run(backend, make, 0.0)
+    assert isinstance(error, Endless)
+    assert (probe.ended_by, str(error)) == ("limit", f"stopped after {what}")
+    assert error.places[0].startswith(f"in {script.__name__} (run/test_probe.py:")
+    assert len(probe.log) <= 1_000
+
+
+def test_a_run_that_reports_much_at_many_instants_is_not_stopped() -> None:
+    async def script(probe: Probe) -> None:
+        for _ in range(20):
+            for _ in range(90):
+                probe.checkpoint_failed()
+            await asyncio.sleep(1.0)
+
+    def make(clock: Clock) -> Probe:
+        bounds = Bounds(uses=10_000, idle_uses=100)
+        return Probe(WORK, 0, Path(), frozenset(), clock, Registry(), bounds=bounds)
+
+    backend: Any = Scripted(script)
+    probe, error = VirtualClock(WORK).run(backend, make, 0.0)
+    assert (probe.ended_by, error, len(probe.log)) == ("", None, 1_800)
+
+
 # Threads
+
+
+@pytest.mark.clause("SCHED-12")
+def test_threads_that_use_the_probe_for_ever_are_stopped_even_if_they_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Bounds, "of", lambda _: Bounds(uses=500))
+
+    class Spins:
+        name, version, capabilities = "spins", "1", frozenset({"core"})
+
+        def run(self, probe: Probe) -> None:
+            with contextlib.suppress(BaseException):
+                while True:
+                    probe.checkpoint_failed()
+
+        def table(self, _probe: Probe) -> Table:
+            return Table({})
+
+    backend: Any = Spins()
+    (found,) = run_workload(backend, WORK.replace(rows=1)).violations
+    assert (found.clause, found.detail.split(" after ")[0]) == (
+        "SCHED-12",
+        "the run does not end: stopped",
+    )
+    assert "in test_threads_that_use" in found.explanation[2]
 
 
 def in_threads(count: int, work: Workload, each: Callable[[Probe, int], Any]) -> Probe:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cellspec import virtualtime
 from cellspec.conformance.run.clock_mode import StoodStill
-from cellspec.conformance.run.probe import Crash, Entry, Probe
+from cellspec.conformance.run.probe import Crash, Endless, Entry, Probe
 from cellspec.conformance.run.values import Registry, Table
 from cellspec.conformance.run.workload import Workload
 from cellspec.faults import GeneratorError
@@ -176,6 +176,8 @@ def tail(error: BaseException) -> list[str]:
     """Where an exception came from: its last frames and itself, or the tasks that wait."""
     if isinstance(error, StoodStill):
         return list(error.threads)
+    if isinstance(error, Endless):
+        return list(error.places)
     if isinstance(error, virtualtime.Deadlock | virtualtime.Livelock):
         return [line.strip() for line in str(error).splitlines()[1:]]
     lines = "".join(traceback.format_exception(error)).splitlines()

@@ -19,7 +19,7 @@ from cellspec.conformance.run.arguments import Arguments, Inputs
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.foreign import FOREIGN
 from cellspec.conformance.run.handed_inputs import HandedInputs
-from cellspec.conformance.run.recorder import Crash, Entry, Recorder
+from cellspec.conformance.run.recorder import Entry, Recorder
 from cellspec.conformance.run.remade import Remade
 from cellspec.conformance.run.values import (
     REJECTED,
@@ -223,7 +223,7 @@ class Calls:
     def _record_start(self, call: Call, attempt: int | None, **fields: Any) -> None:
         self.count += 1
         if self.count > self._limit:
-            self._recorder.halt("limit", Crash(f"stopped after {self._limit} calls"))
+            self._recorder.stop_endless(counted(self._limit, "call"))
         if attempt is None:
             attempt = self._spent.get((call.column, call.start), 0) + 1
         call.attempt = attempt

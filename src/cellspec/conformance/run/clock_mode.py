@@ -23,6 +23,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from cellspec import virtualtime
 from cellspec.conformance.run.backend import Backend
+from cellspec.conformance.run.bounds import Bounds
 from cellspec.conformance.run.clock import ChosenClock, Clock, LoopClock, WallClock
 from cellspec.conformance.run.disturbing import Later
 from cellspec.conformance.run.probe import Probe
@@ -87,9 +88,7 @@ class VirtualClock:
         graphs = [work.graph(incarnation) for incarnation in range(work.incarnations)]
         nodes = max(graph.num_nodes for graph in graphs)
         calls = nodes + len(work.faults)
-        # Generous: an engine beyond them is turning in circles.
-        self._iterations = 20_000 + 2_000 * calls
-        self._idle_iterations = 10_000 + 200 * calls
+        self._bounds = Bounds.of(calls)
         longest_s = 2 * max(work.latency_s.values(), default=1.0) + TICK_S
         hang_s = HANG_BOUNDS * (work.timeout_s or 0.0)
         waits_s = sum((fault.cool_down_s or 0.0) + hang_s for fault in work.faults)
@@ -130,8 +129,8 @@ class VirtualClock:
                     seed=self._seed,
                     start_s=start_s,
                     max_time_s=start_s + self._horizon_s,
-                    max_iterations=self._iterations,
-                    max_idle_iterations=self._idle_iterations,
+                    max_iterations=self._bounds.turns,
+                    max_idle_iterations=self._bounds.idle_turns,
                 )
         except BaseException as raised:
             pass_on_quit()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellspec.conformance.run.backend import Backend
+from cellspec.conformance.run.bounds import Bounds
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.clock_mode import ClockMode
 from cellspec.conformance.run.probe import Probe
@@ -156,7 +157,7 @@ class Incarnations:
                 clock,
                 registry,
                 freeze=freeze,
-                call_limit=100 + 10 * calls,
+                bounds=Bounds.of(calls),
             )
             if files is not None:
                 probe.disturbing.watch_files(files)
@@ -172,7 +173,8 @@ class Incarnations:
         self.blocking |= blocking
         self.cost.events += len(probe.log)
         self.cost.graph_questions += probe.graph.questions
-        return probe, _innermost(error)
+        # An engine may end otherwise after that, or not at all.
+        return probe, probe.endless or _innermost(error)
 
 
 def _innermost(error: BaseException | None) -> BaseException | None:

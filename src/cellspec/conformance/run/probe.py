@@ -30,12 +30,13 @@ from pathlib import Path
 from typing import TypeAlias, get_args
 
 from cellspec.conformance.run.arguments import Arguments, Inputs
+from cellspec.conformance.run.bounds import ROOMY, Bounds
 from cellspec.conformance.run.calls import Calls, IsLost, Lost
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.counting_graph import CountingGraph
 from cellspec.conformance.run.disturbing import Disturbing
 from cellspec.conformance.run.node_reports import NodeReports
-from cellspec.conformance.run.recorder import AdapterError, Crash, Entry, Recorder
+from cellspec.conformance.run.recorder import AdapterError, Crash, Endless, Entry, Recorder
 from cellspec.conformance.run.storage import WorkloadStorage
 from cellspec.conformance.run.storage_reports import StorageReports
 from cellspec.conformance.run.values import Registry, Rejected
@@ -45,6 +46,7 @@ from cellspec.machine.actions import Cause, Failure, Outcome
 __all__ = [
     "AdapterError",
     "Crash",
+    "Endless",
     "Entry",
     "Inputs",
     "IsLost",
@@ -79,7 +81,7 @@ class Probe(NodeReports, StorageReports):
         clock: the time of the incarnation.
         registry: keeps every call for the table judge.
         freeze: called at the instant of the crash; it copies the folder.
-        call_limit: calls after which the run is stopped, because it will never end.
+        bounds: how much the incarnation may do before it counts as one that never ends.
         recorder: records the events; by default one of its own.
 
     Attributes:
@@ -105,7 +107,7 @@ class Probe(NodeReports, StorageReports):
         registry: Registry,
         *,
         freeze: Callable[[], None] = lambda: None,
-        call_limit: int = 1_000_000,
+        bounds: Bounds = ROOMY,
         recorder: Recorder | None = None,
     ) -> None:
         self.folder = folder
@@ -116,11 +118,16 @@ class Probe(NodeReports, StorageReports):
         self._clock = clock
         stops = work.stop_steps(incarnation) if "interrupts" in capabilities else ()
         self._recorder = recorder or Recorder(
-            clock, work.crash_step(incarnation), freeze, stop_steps=stops, notice_s=clock.notice_s
+            clock,
+            work.crash_step(incarnation),
+            freeze,
+            stop_steps=stops,
+            notice_s=clock.notice_s,
+            bounds=bounds,
         )
         self._arguments = Arguments(work, incarnation, self._recorder.refuse)
         self._calls = Calls(
-            work, incarnation, clock, self._arguments, self._recorder, registry, call_limit
+            work, incarnation, clock, self._arguments, self._recorder, registry, bounds.calls
         )
         storage = WorkloadStorage(work, clock, self._recorder)
         NodeReports.__init__(self, self._recorder, self._arguments, self._calls, registry)
@@ -150,6 +157,11 @@ class Probe(NodeReports, StorageReports):
     def ended_by(self) -> str:
         """``"crash"``, ``"limit"`` or ``"misuse"``, if the probe ended the incarnation."""
         return self._recorder.ended_by
+
+    @property
+    def endless(self) -> Endless | None:
+        """Why the suite stopped an incarnation that would never end; None if it did not."""
+        return self._recorder.endless
 
     @property
     def ended_at_s(self) -> float:

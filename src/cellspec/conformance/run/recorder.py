@@ -7,6 +7,7 @@ is at that instant, and `Crash` comes out of that call and of every later one.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable, Collection
@@ -14,12 +15,14 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any, NoReturn, TypeAlias
 
+from cellspec.conformance.run.bounds import ROOMY, Bounds
 from cellspec.conformance.run.clock import Clock
+from cellspec.conformance.run.standing import places_of
 from cellspec.conformance.run.torn_writes import FileWatch
 from cellspec.conformance.run.users_exit import pass_on
 from cellspec.errors import SpecError
 
-__all__ = ["AdapterError", "Crash", "Entry", "Recorder"]
+__all__ = ["AdapterError", "Crash", "Endless", "Entry", "Recorder"]
 
 Entry: TypeAlias = dict[str, Any]
 """One recorded event: the fields of a trace event but its number."""
@@ -30,6 +33,18 @@ _REACTIONS = frozenset({"cancel", "take_back", "end"})
 
 class Crash(BaseException):
     """The process is gone: raised out of the call at the crash step, and out of every later one."""
+
+
+class Endless(Crash):
+    """The run has used the probe so often that it will never end.
+
+    Attributes:
+        places: where the engine was then, the innermost line first.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"stopped after {what}")
+        self.places = tuple(places_of(sys._getframe(1)))
 
 
 class AdapterError(SpecError):
@@ -46,6 +61,8 @@ class Recorder:
         stop_steps: the steps after which the engine is asked to stop.
         notice_s: seconds of the clock within which an engine may still start what it had decided
             on when it was asked to stop, and a worker that is lost may still end its calls.
+        bounds: how much the incarnation may do. Time is looked at only after `Bounds.idle_uses`,
+            so up to twice as many may come at one instant.
 
     Attributes:
         log: the events, in order.
@@ -54,6 +71,7 @@ class Recorder:
         ended_at_s: the time of that end.
         left_at_s: the time on the clock when the incarnation was over, whoever ended it: later than
             its last event if the engine waited since. None while it runs.
+        endless: why the suite stopped an incarnation that would never end; None else.
         killer: the cell (column, row) whose call ended the process, if one did.
         misuse: the mistake of the adapter, in one line; "" for none.
         misuse_place: the line of the adapter that made it, if that is known.
@@ -74,12 +92,14 @@ class Recorder:
         *,
         stop_steps: Collection[int] = (),
         notice_s: float = 0.0,
+        bounds: Bounds = ROOMY,
     ) -> None:
         self.log: list[Entry] = []
         self.steps = 0
         self.ended_by = ""
         self.ended_at_s = 0.0
         self.left_at_s: float | None = None
+        self.endless: Endless | None = None
         self.killer: tuple[str, int] | None = None
         self.misuse = ""
         self.misuse_place: tuple[str, ...] = ()
@@ -94,6 +114,8 @@ class Recorder:
         self.on_stop_step: Callable[[], object] = lambda: None
         self._stop_steps = stop_steps
         self._notice_s = notice_s
+        self._bounds = bounds
+        self._uses, self._looks_after, self._looked_at_s = 0, 0, -math.inf
         self._requests: list[Entry] = []
         self._noticed_by_s: float | None = None
         self.files: FileWatch | None = None
@@ -240,11 +262,35 @@ class Recorder:
         self.halt("misuse", AdapterError(mistake))
 
     def check_alive(self) -> None:
-        """Raise `Crash` if the process is gone, or died in what it has just written."""
+        """Count a call or a report.
+
+        Raises:
+            Crash: the process is gone, died in what it has just written, or will never end.
+        """
         if self.gone.is_set():
             raise Crash("the process is gone")
         if self.files is not None:
             self.files.look()
+        self._uses += 1
+        if self._uses > self._looks_after:
+            self._look()
+
+    def _look(self) -> None:
+        """End the incarnation if it will never end."""
+        now_s = self._clock.now()
+        most, idle = self._bounds.uses, self._bounds.idle_uses
+        if self._uses > most:
+            self.stop_endless(f"{most:,} calls and reports")
+        if now_s == self._looked_at_s:
+            self.stop_endless(f"{idle:,} calls and reports without any time passing")
+        self._looked_at_s = now_s
+        self._looks_after = min(self._uses + idle, most)
+
+    def stop_endless(self, what: str) -> NoReturn:
+        """End an incarnation that will never end, and say after what."""
+        if self.endless is None:
+            self.endless = Endless(what)
+        self.halt("limit", self.endless)
 
     def close(self) -> None:
         """End the incarnation: calls that are still running get `Crash`."""

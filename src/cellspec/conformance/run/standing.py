@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import PurePath
 from types import FrameType
 
 from cellspec.virtualtime import VirtualTimeLoop
 
-__all__ = ["place_of", "threads_waiting"]
+__all__ = ["place_of", "places_of", "threads_waiting"]
 
 _LISTED_THREADS_MAX = 20
+_LISTED_PLACES_MAX = 6
 _LOOP = VirtualTimeLoop.run_forever.__code__
 
 
@@ -26,12 +28,20 @@ def place_of(frame: FrameType | None) -> str:
 
     What called a loop in virtual time is no part of the engine.
     """
-    while frame is not None and _is_library(frame):
-        frame = None if frame.f_code is _LOOP else frame.f_back
-    if frame is None:
-        return ""
-    file = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
-    return f"{frame.f_code.co_qualname} ({file}:{frame.f_lineno})"
+    return next(_places(frame), "")
+
+
+def places_of(frame: FrameType) -> list[str]:
+    """The lines outside of libraries that led to a frame, the innermost first: "in …"."""
+    return [f"in {place}" for place in islice(_places(frame), _LISTED_PLACES_MAX)]
+
+
+def _places(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None and frame.f_code is not _LOOP:
+        if not _is_library(frame):
+            file = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
+            yield f"{frame.f_code.co_qualname} ({file}:{frame.f_lineno})"
+        frame = frame.f_back
 
 
 def threads_waiting(but: Collection[int | None]) -> list[str]:
