@@ -39,6 +39,7 @@ from cellspec.virtualtime.loop import (
     VirtualTimeLoop,
     WaitingTask,
 )
+from cellspec.virtualtime.tasks import WeakInOrder
 
 HERE = f"virtualtime/{Path(__file__).name}"
 SEEDS = [None, *range(5)]
@@ -1578,3 +1579,22 @@ def test_sets_of_tasks_and_futures_have_the_same_order_in_each_run(
     order: Callable[[], Coroutine[Any, Any, list[int]]],
 ) -> None:
     assert virtualtime.run(order) == list(range(30))
+
+
+def test_ctrl_c_finds_no_function_in_python_where_a_task_is_destroyed() -> None:
+    # Python prints an exception out of such a function, and goes on.
+    class Item:
+        pass
+
+    items = WeakInOrder()
+    kept, gone, left = Item(), Item(), Item()
+    for item in (kept, gone, left):
+        items.add(item)
+    items.discard(left)
+    called: list[str] = []
+    sys.setprofile(lambda frame, event, _: called.append(event + frame.f_code.co_name))
+    del gone
+    del left, item
+    sys.setprofile(None)
+    assert [each for each in called if each.startswith("call")] == []
+    assert (list(items), len(items)) == ([kept], 1)

@@ -125,10 +125,9 @@ class WeakInOrder:
         self._refs: dict[weakref.ref[Any], None] = {}
 
     def add(self, item: object) -> None:
-        self._refs[weakref.ref(item, self._drop)] = None
-
-    def _drop(self, ref: weakref.ref[Any]) -> None:
-        self._refs.pop(ref, None)
+        # No function in Python: Ctrl-C within one would be printed and lost. A reference that is no
+        # longer here does not call.
+        self._refs[weakref.ref(item, self._refs.pop)] = None
 
     def discard(self, item: object) -> None:
         self._refs.pop(weakref.ref(item), None)
