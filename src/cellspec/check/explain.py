@@ -152,11 +152,10 @@ def _state(clause: str, event: Event, machine: Machine) -> Iterator[str]:
         most = machine.limits.groups
         limit = "" if most is None else f" of {most}"
         yield f"row groups admitted: {_listed(sorted(machine.admitted))}{limit}"
-    if clause.startswith(("CKPT", "DROP-04")) or event.event in _STORAGE:
-        yield from _storage(machine)
     if event.event == "end":
         total = machine.graph.num_records
         yield f"{machine.completed_rows} of {counted(total, 'row')} resolved without a gap"
+    if clause.startswith(("CKPT", "DROP-04")) or event.event in _STORAGE | {"end"}:
         yield from _storage(machine)
     if machine.unrecorded:
         rows = sorted(machine.unrecorded)
