@@ -184,6 +184,8 @@ class RunModel:
         self.stopped = self.stop_requested = False
         self.paused_until = 0.0
         self.writes: list[tuple[set[str], set[int]]] = []
+        self.again: list[set[CellNodeId]] = []
+        self.write_failed = False
         self.lost_writes: list[tuple[set[str], set[int]]] = []
         self.stored = {name: set(claim[name]) for name in self.names}
         self.admitted: set[int] = set()
@@ -1224,7 +1226,8 @@ class RunModel:
     def idle_breaks(self, until: float | None = None) -> set[str]:
         """Time moves on from now, to a moment."""
         if not self.over() and self.stop_requested:
-            return set() if self.working() or self.stores() else {"STOP-05"}
+            waits = self.working() or self.stores() or self.lost_a_write()
+            return set() if waits else {"STOP-05"}
         if self.over() or self.halted() or self.gives_up():
             return set()
         broken = self._waits()
@@ -1344,12 +1347,15 @@ class RunModel:
         reported, those_rows = set(columns), set(rows)
         for column in reported:
             self.stored[column] |= those_rows
-        self.writes = [
-            (names, those)
-            for names, those in self.writes
-            if not (names <= reported and those <= those_rows)
-            and not all(those <= self.stored[name] for name in names)
-        ]
+        cells = {CellNodeId(row, name) for name in reported for row in those_rows}
+        kept = []
+        for (names, those), again in zip(self.writes, self.again, strict=True):
+            whole = names <= reported and those <= those_rows
+            once_more = again - cells
+            left = once_more if again else self._not_stored(names, those)
+            if left and not whole:
+                kept.append(((names, those), once_more))
+        self.writes, self.again = [one for one, _ in kept], [again for _, again in kept]
         self.end_writes()
         self.lost_writes = [
             (names, those)
@@ -1365,11 +1371,19 @@ class RunModel:
         return self.over() or (set() if there else {"CKPT-08"})
 
     def write_begin(self, columns: Iterable[str], rows: range) -> None:
-        """Rows are handed to storage, until they are reported, or all there."""
-        if any(set(rows) - self.stored[name] for name in columns):
-            self.writes.append((set(columns), set(rows)))
-            self.begin_save((frozenset(columns), frozenset(rows)))
-            self.end_writes()
+        """Rows are handed to storage, until they are reported, or all there that were not."""
+        names = set(columns)
+        again = self.lost_a_write() or self.stop_requested
+        if not rows or not (again or self._not_stored(names, rows)):
+            return
+        cells = {CellNodeId(row, name) for name in names for row in rows}
+        self.writes.append((names, set(rows)))
+        self.again.append(set() if self._not_stored(names, rows) else cells)
+        self.begin_save((frozenset(names), frozenset(rows)))
+        self.end_writes()
+
+    def _not_stored(self, names: Iterable[str], rows: Iterable[int]) -> set[CellNodeId]:
+        return {CellNodeId(r, name) for name in names for r in set(rows) - self.stored[name]}
 
     def begin_breaks(self, claim: Held) -> set[str]:
         if self.over():
@@ -1416,14 +1430,17 @@ class RunModel:
         if self.pending_claim is None:
             self.excuse({name: frozenset(self._handed_over(name)) for name in self.names})
             self.claimed_since = False
-            known = [CellNodeId(r, n) for names, rows in self.writes for n in names for r in rows]
+            written = (self._not_stored(*write) for write in self.writes)
+            known = set[CellNodeId]().union(*written)
             self.held_by_lost["rows"].update(known or self.cells_of(self.most()))
         else:
             self.held_by_lost["claim"].update(self.cells_of(self.pending_claim))
         if self.pending_claim is None:
             self.lost_writes += self.writes
             self.writes.clear()
+            self.again.clear()
             self.end_writes(well=False)
+        self.write_failed = True
         self.unwritten.add("rows" if self.pending_claim is None else "claim")
         most = self.most() if self.claims_sets() else self.first_rows(self.prefixes())
         self.excuse(most if self.pending_claim is None else self.pending_claim)
@@ -1488,6 +1505,7 @@ class RunModel:
         self.excuse(self.odd_commits[-1])
         self.held_by_lost["claim"].update(self.cells_of(self.odd_commits[-1]))
         self.unwritten.add("claim")
+        self.write_failed = True
         self.unanswered.append("write")
         self.end_save(f"commit {number}", well=False)
         self._counts_anew()
@@ -1505,6 +1523,7 @@ class RunModel:
         rests = self.paused() or any(self.cooling.values())
         self.unanswered = ["the process before"] if rests else []
         self.writes.clear()
+        self.again.clear()
         self.running.clear()
         self.ranges.clear()
         self.cooling.clear()
@@ -1687,7 +1706,7 @@ class RunModel:
                 broken.add("STOP-07")
             broken |= {"STOP-09"} if self.working() else set()
         else:
-            if self.gives_up():
+            if self.gives_up() or self.write_failed:
                 broken.clear()
             if done and saved:
                 broken |= set() if self.lost_of("claim") else {"STOP-04"}
@@ -1737,7 +1756,7 @@ class RunModel:
     def stood_in_the_way(self) -> bool:
         """Something excuses that the run gives up; that somebody asks for a stop does not."""
         early = self.stopped or self.must_stop()
-        return self.lost_a_write() or bool(self.gave_up) or early or self.may_give_up()
+        return self.write_failed or bool(self.gave_up) or early or self.may_give_up()
 
     def lost_of(self, kind: str) -> bool:
         """A write of this kind failed in this process, and what it held is not safe."""

@@ -374,17 +374,6 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ),
     ("SCHED-14", SKIPS_ON, ["skip a 0", *GIVES_UP]),
     ("SCHED-14", STREAMS, ["start s 0:2", *GIVES_UP]),
-    # A claim that could not be written stands in nobody's way once another one is.
-    (
-        "SCHED-14",
-        PLAIN,
-        [*A_SAVED, BEGUN_OF_A, "checkpoint_failed", BEGUN_OF_A, "checkpoint_durable", *GIVES_UP],
-    ),
-    (
-        "SCHED-14",
-        PLAIN,
-        ["start a 0", "complete a 0", "checkpoint_failed", "durable a 0", "end outcome=failed"],
-    ),
     # It drops rows and goes on: then what is left is not given up.
     (
         "SCHED-14",
@@ -847,6 +836,9 @@ FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
         (RETRY, [*TWICE, "fail a 0 failure=retryable attempt=2"]),
         (TIMED, ["start a 0", "start a 1", f"fail a 0 {PERMANENT} t=1", "complete a 1 t=3"]),
         (TIMED, [*LOST_BESIDE_A_CALL, "complete a 1 t=1"]),
+        (PLAIN, [*A_SAVED, BEGUN_OF_A, "checkpoint_failed", BEGUN_OF_A, "checkpoint_durable"]),
+        (PLAIN, [*ALL_MADE, "checkpoint_failed", "durable a 0"]),
+        (DROPPING, [*ALL_MADE, "start a 1", f"fail a 1 {PERMANENT}", "checkpoint_failed"]),
     ],
     ids=[
         *("claim failed", "next claim on its way", "rows lost, others claimed"),
@@ -857,7 +849,8 @@ FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
         *("claim lost and calls cancelled", "rows lost and a range cancelled"),
         *("rows lost and a barrier cancelled", "fails fast", "lets calls end", "cancels calls"),
         *("records the drop", "records the drop and cancels", "budget spent", "waits for calls"),
-        "a write is lost and calls end",
+        *("a write is lost and calls end", "a last claim is written", "what was lost is written"),
+        "drops are not recorded either",
     ],
 )
 def test_a_run_may_give_up_where_something_stood_in_its_way(
@@ -1063,6 +1056,11 @@ def test_idle_work_is_judged_only_if_the_engine_claims_to_leave_none(clock: Any)
 
 
 DIES: tuple[Any, ...] = ("crash", {"event": "resume", "claim": CLAIMS_NOTHING})
+CLAIM_LOST = [*A_SAVED, BEGUN_OF_A, "checkpoint_failed"]
+BOTH_LOST = [
+    *(*A_SAVED, "start a 1", "complete a 1", "durable a 1", BEGUN_OF_A, "checkpoint_failed"),
+    "write_begin a 0:2",
+]
 
 MOMENTS: list[tuple[list[Any], str]] = [
     # While a call is in flight, or nothing is ready, nobody waits.
@@ -1080,6 +1078,18 @@ MOMENTS: list[tuple[list[Any], str]] = [
         ["start a 0", "complete a 0", "write_begin a 0", "checkpoint_failed", "start a 1 t=3"],
         "SCHED-15",
     ),
+    # What is durable may be written once more, after a failed write alone.
+    ([*A_SAVED, "write_begin a 0", "durable a 0 t=3", "start a 1 t=3"], "SCHED-15"),
+    ([*CLAIM_LOST, "write_begin a 0", "durable a 0 t=3", "start a 1 t=3"], ""),
+    ([*CLAIM_LOST, "write_begin a 0", "durable a 0 t=3", "start a 1 t=4"], "SCHED-15"),
+    ([*BOTH_LOST, "durable a 0 t=3", "durable a 1 t=4", "start a 2 t=4"], ""),
+    ([*BOTH_LOST, "durable a 0 t=3", "durable a 1 t=3", "start a 2 t=4"], "SCHED-15"),
+    # So are a stop and the next try of a write that failed.
+    ([*ALL_MADE, "stop_requested", "checkpoint_failed", "durable a 0 t=3"], ""),
+    ([*ALL_MADE, "stop_requested", "write_begin a 0", "durable a 0 t=3"], ""),
+    ([*A_SAVED, "stop_requested", "write_begin a 0", "durable a 0 t=3"], ""),
+    ([*ALL_MADE, "stop_requested", "durable a 0 t=3"], "STOP-05"),
+    ([*ALL_MADE, "checkpoint_failed", "durable a 0", "stop_requested", "crash t=3"], "STOP-05"),
     # A pause ends when it says.
     ([*PUSHED_BACK, "pause until=3", "start a 1 t=3"], ""),
     ([*PUSHED_BACK, "pause until=3", "start a 1 t=3.5"], "SCHED-15"),

@@ -13,7 +13,12 @@ from cellspec.graph.nodes import (
 from cellspec.machine.actions import Outcome
 from cellspec.machine.enabled import key_of, of_state, skips, starts, waits_again
 from cellspec.machine.explain_refusal import expect_running
-from cellspec.machine.lost_writes import has_lost_claim, has_lost_rows, has_lost_write
+from cellspec.machine.lost_writes import (
+    has_failed_write,
+    has_lost_claim,
+    has_lost_rows,
+    has_lost_write,
+)
 from cellspec.machine.resuming import halt
 from cellspec.machine.row_groups import way_of_groups
 from cellspec.machine.run_state import RunState
@@ -42,7 +47,8 @@ def end(run: RunState, outcome: Outcome) -> None:
     """
     if not expect_running(run, "end"):
         return
-    if run.unrecorded and not (outcome == "failed" and run.gives_up()):
+    fails_for_it = outcome == "failed" and (run.gives_up() or has_failed_write(run))
+    if run.unrecorded and not fails_for_it:
         row = min(run.unrecorded)
         run.breaks("DROP-04", f"the run ends, but the drop of row {row} is not recorded")
     if outcome == "success":
@@ -151,7 +157,7 @@ def expect_failure(run: RunState) -> None:
                 f"that could not be written{_open_claim(run)}",
             )
         return
-    stood = has_lost_write(run) or run.gave_up or _lost_a_row(run)
+    stood = has_failed_write(run) or run.gave_up or _lost_a_row(run)
     if stood or run.stopped or run.must_stop:
         return
     left = _way_forward(run)

@@ -8,33 +8,42 @@ cells, of rows those that the engine had announced, else every row that it could
 
 from __future__ import annotations
 
-from cellspec.machine.run_state import RunState
+from cellspec.machine.run_state import OpenWrite, RunState
 from cellspec.state.claims import Claim, as_rows, first_outside, join, spans
 
 __all__ = [
     "cells_of_writes",
     "give_up",
+    "has_failed_write",
     "has_lost_claim",
     "has_lost_rows",
     "has_lost_write",
+    "is_stored",
     "note_lost_claim",
     "note_lost_rows",
 ]
 
 
 def cells_of_writes(run: RunState) -> Claim:
-    """The cells of the rows that were handed to storage, and are not durable yet."""
+    """The cells of the rows that are handed to storage, in writes that are not over."""
     found: Claim = (0,) * run.graph.num_columns
-    for columns, start, stop in run.writes:
-        held = as_rows(((start, stop),))
-        cells = tuple(held if column in columns else 0 for column in range(run.graph.num_columns))
+    for write in run.writes:
+        held, columns = as_rows(((write.start, write.stop),)), range(run.graph.num_columns)
+        cells = tuple(held if column in write.columns else 0 for column in columns)
         found = tuple(map(join, found, cells))
     return found
 
 
+def is_stored(run: RunState, write: OpenWrite) -> bool:
+    """True if every row of a write is on storage."""
+    columns, start, stop, _ = write
+    return all(run.on_storage.first_outside(column, start, stop) < 0 for column in columns)
+
+
 def note_lost_rows(run: RunState) -> None:
     """Rows could not be written: those of the open writes, or any that are resolved."""
-    cells = cells_of_writes(run) if run.writes else run.counters.claimable()
+    announced = not all(is_stored(run, write) for write in run.writes)
+    cells = cells_of_writes(run) if announced else run.counters.claimable()
     run.lost_cells = _joined(run.lost_cells, cells)
 
 
@@ -45,6 +54,11 @@ def note_lost_claim(run: RunState, cells: Claim) -> None:
 
 def _joined(known: Claim | None, cells: Claim) -> Claim:
     return cells if known is None else tuple(map(join, known, cells))
+
+
+def has_failed_write(run: RunState) -> bool:
+    """True if a write failed in this incarnation, whatever came of it: the run may give up."""
+    return run.lost_cells is not None or run.lost_claims is not None
 
 
 def has_lost_rows(run: RunState) -> bool:
@@ -65,7 +79,7 @@ def has_lost_claim(run: RunState) -> bool:
 
 
 def has_lost_write(run: RunState) -> bool:
-    """True if what a failed write of this incarnation held is not safe: the run may fail."""
+    """True if what a failed write of this incarnation held is not safe."""
     return has_lost_rows(run) or has_lost_claim(run)
 
 

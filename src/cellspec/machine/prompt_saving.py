@@ -17,13 +17,12 @@ it pauses, for what it makes and cannot save is what a crash costs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import reduce
 from math import inf, nextafter
 
 from cellspec.graph.rowset import GrowingRows, WholeParts
 from cellspec.machine.open_saves import Mark
-from cellspec.machine.run_state import RunState
+from cellspec.machine.run_state import OpenWrite, RunState
 from cellspec.state.claims import (
     Claim,
     Rows,
@@ -108,15 +107,14 @@ def end_writes(run: RunState, *, failed: bool = False) -> None:
         run.on_the_way = _on_the_way(run)
 
 
-def _name(write: tuple[Sequence[int], int, int]) -> tuple[tuple[int, ...], int, int]:
+def _name(write: OpenWrite) -> tuple[tuple[int, ...], int, int]:
     """A write as a key."""
-    columns, start, stop = write
-    return tuple(columns), start, stop
+    return tuple(write.columns), write.start, write.stop
 
 
 def _on_the_way(run: RunState) -> Rows:
     """The rows whose data is being written, without those that are claimed whole."""
-    rows = normal((start, stop) for _, start, stop in run.writes)
+    rows = normal((write.start, write.stop) for write in run.writes)
     return minus(rows, reduce(meet, run.durable_claim)) if run.counters.parts else rows
 
 

@@ -12,7 +12,7 @@ from array import array
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cellspec.errors import Violation
 from cellspec.graph.configuration import Config
@@ -76,6 +76,21 @@ class Commit:
 
     cells: Claim
     drops: int
+
+
+class OpenWrite(NamedTuple):
+    """Rows ``[start, stop)`` of some columns, on their way to storage.
+
+    Attributes:
+        columns, start, stop: which rows.
+        again: by column, those not reported yet of rows that all were on storage before; empty if
+            some were not.
+    """
+
+    columns: Sequence[int]
+    start: int
+    stop: int
+    again: dict[int, Rows]
 
 
 class Turns(Protocol):
@@ -187,7 +202,7 @@ class RunState:
         tried_rows: the rows that could be claimed when a save failed, behind a gap too; a claim of
             any rows may have held them. 0 where parts are counted.
         due_saves: how many saves were begun when they were due, with rows left to finish.
-        writes: the writes of rows that are open: their columns, and rows ``[start, stop)``.
+        writes: the writes of rows that are open.
         paused_until: the end of the last pause, in seconds.
         unanswered: how many calls and writes failed, beyond the pauses that answered one each.
         overtaking: which ready nodes started out of turn, if the engine promises a bound.
@@ -338,8 +353,8 @@ class RunState:
         self.saves = OpenSaves()
         self.tried_rows: Rows = 0
         self.due_saves = 0
-        self.writes: list[tuple[Sequence[int], int, int]] = []
-        self.lost_writes: list[tuple[Sequence[int], int, int]] = []
+        self.writes: list[OpenWrite] = []
+        self.lost_writes: list[OpenWrite] = []
         self.paused_until = 0.0
         self.unanswered = 0
         self.graph = graph

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 from cellspec.graph.rowset import parts_touched
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
-from cellspec.machine.lost_writes import cells_of_writes, note_lost_claim, note_lost_rows
+from cellspec.machine.lost_writes import (
+    cells_of_writes,
+    has_lost_write,
+    is_stored,
+    note_lost_claim,
+    note_lost_rows,
+)
 from cellspec.machine.prompt_saving import (
     begin_claim,
     begin_write,
@@ -15,14 +21,16 @@ from cellspec.machine.prompt_saving import (
     count_from_now,
     end_writes,
 )
-from cellspec.machine.run_state import Commit, RunState
+from cellspec.machine.run_state import Commit, OpenWrite, RunState
 from cellspec.state.claims import (
     Claim,
     Prefixes,
     Rows,
     are_prefixes,
+    as_rows,
     first_outside,
     join,
+    minus,
     order_gap,
     spans,
 )
@@ -72,7 +80,7 @@ def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
         _end_writes(run, set(columns), start, stop)
     if run.lost_rows:
         # Writes that were announced are made good by their rows, others by any.
-        run.lost_writes = [write for write in run.lost_writes if not _is_stored(run, write)]
+        run.lost_writes = [write for write in run.lost_writes if not is_stored(run, write)]
         run.lost_rows = bool(run.lost_writes)
 
 
@@ -80,7 +88,9 @@ def write_begin(run: RunState, columns: Sequence[int], start: int, stop: int) ->
     """Rows ``[start, stop)`` of some columns are handed to storage, which takes its time.
 
     The write is open until these rows are reported durable, or a write is reported as failed;
-    while one is, the engine is not idle (SCHED-15). Rows that are durable already open none.
+    while one is, the engine is not idle (SCHED-15). Rows that all are durable already open one only
+    after a failed write, which is made good so, or a request to stop: else an engine could call any
+    stall a write.
 
     Raises:
         Violation: CKPT-08 (rows that are not there), SCHED-07.
@@ -89,28 +99,34 @@ def write_begin(run: RunState, columns: Sequence[int], start: int, stop: int) ->
         return
     for column in columns:
         _check_stored(run, column, start, stop, "handed to storage")
-    write = (columns, start, stop)
-    if not _is_stored(run, write):
-        run.writes.append(write)
-        begin_write(run)
-        run.idle_since = None
+    if start == stop:
+        return
+    write = OpenWrite(columns, start, stop, {})
+    if is_stored(run, write):
+        if not (has_lost_write(run) or run.stop_requested):
+            return
+        write.again.update(dict.fromkeys(columns, as_rows(((start, stop),))))
+    run.writes.append(write)
+    begin_write(run)
+    run.idle_since = None
 
 
 def _end_writes(run: RunState, columns: set[int], start: int, stop: int) -> None:
     """These rows are durable: writes of them are over, and writes of which nothing is open."""
-    run.writes = [
-        write
-        for write in run.writes
-        if not (start <= write[1] and write[2] <= stop and columns.issuperset(write[0]))
-        and not _is_stored(run, write)
-    ]
+    reported = as_rows(((start, stop),))
+
+    def is_over(write: OpenWrite) -> bool:
+        if start <= write.start and write.stop <= stop and columns.issuperset(write.columns):
+            return True
+        again = write.again
+        if not again:
+            return is_stored(run, write)
+        for column in columns.intersection(again):
+            again[column] = minus(again[column], reported)
+        return not any(again.values())
+
+    run.writes = [write for write in run.writes if not is_over(write)]
     end_writes(run)
-
-
-def _is_stored(run: RunState, write: tuple[Sequence[int], int, int]) -> bool:
-    """True if every row of a write is on storage."""
-    columns, start, stop = write
-    return all(run.on_storage.first_outside(column, start, stop) < 0 for column in columns)
 
 
 def _check_stored(

@@ -80,7 +80,9 @@ class StorageReports:
         """Rows ``[start, stop)`` of a column, or with ``""`` of every one, are handed to storage.
 
         Report it if storage takes time: until the rows are `durable`, or the write fails
-        (`checkpoint_failed`), the engine is not idle (clause SCHED-15).
+        (`checkpoint_failed`), the engine is not idle (clauses SCHED-15 and STOP-05). A dropped row
+        is written with ``""``; rows that are written once more, after a write that
+        failed or a request to stop, are `durable` once more.
         """
         if column:
             self._arguments.check_column(column)
