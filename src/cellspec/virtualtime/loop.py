@@ -147,7 +147,7 @@ class VirtualTimeLoop(HermeticLoop):
         self._max_time_s = max_time_s
         self._max_iterations = max_iterations
         self._max_idle_iterations = max_idle_iterations
-        self._iterations = self._idle_iterations = 0
+        self._iterations = self._idle_iterations = self._most_idle = 0
         # (deadline, tie-break, number, timer)
         self._timers: list[tuple[float, float, int, Any]] = []
         self._timers_made = self._timers_cancelled = 0
@@ -165,6 +165,11 @@ class VirtualTimeLoop(HermeticLoop):
     def turns(self) -> int:
         """The iterations of the loop so far; it stands still while one callback runs."""
         return self._iterations
+
+    @property
+    def idle_turns(self) -> int:
+        """The most iterations so far at one instant."""
+        return max(self._most_idle, self._idle_iterations)
 
     def call_at(
         self,
@@ -242,6 +247,8 @@ class VirtualTimeLoop(HermeticLoop):
             self._endless(f"the next timer is due at {timers[0][0]:.12g} s, past max_time_s")
         if timers[0][0] > self._now:
             self._now = float(timers[0][0])
+            if self._idle_iterations > self._most_idle:
+                self._most_idle = self._idle_iterations
             self._idle_iterations = 1
 
     # Order

@@ -390,7 +390,7 @@ class Hanging(Engine):
     def _run(self, work: Workload, waived: Collection[str], waits_s: float) -> RunResult:
         result = super().__call__(work, waived)
         if result.violations:
-            result.stood_still_s = waits_s
+            result.stood_still_s, result.in_haste = waits_s, waits_s < 20.0
             self.waited.append(waits_s)
         return result
 

@@ -86,11 +86,11 @@ LEFT_UNDONE = frozenset(
 admit or retire a row group, to save, to end."""
 
 STOOD_STILL_S_MAX = 60.0
-"""Real seconds that runs of all these searches may stand still together, but for the last run. Each
-is waited for as long as the one before, so this too is a count."""
+"""Seconds that runs of all these searches may stand still together, but for the last run. Each is
+waited for as long as the one before, so this too is a count."""
 
 DRAWN_STOOD_STILL_S = 25.0
-"""Real seconds that drawn workloads stand still together before a campaign stops there."""
+"""Seconds that drawn workloads stand still together before a campaign stops there."""
 
 BEHIND_MAX = 2
 """How often one workload is run on with one more clause waived."""
@@ -373,7 +373,7 @@ class Causes:
         shrunk_workload(first.work, breaks, runs_max=most, fit=self._fit)
         if self._runs_left > 0 and self._events_left > 0:
             self._look_around(small)
-        if 0 < small.result.stood_still_s < first.stood_still_s:
+        if small.result.in_haste:
             # Found in haste: on a busy machine it may have been a pause.
             small.result = self._patient(small.result.work, small.waived)
             found = small.result.violations

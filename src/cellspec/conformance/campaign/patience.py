@@ -4,6 +4,11 @@ In real time nothing tells a hang from a long wait, so the first run that stands
 in full (`STALL_S`). From then on the engine is known to hang, and each further wait costs more than
 it tells: a run is waited for four times as long as the slowest run that came to its end, and two
 seconds at least. The smallest workload found that way is run once more, and waited for in full.
+
+In virtual time a run that turns in circles is given up by counts, its bounds
+(`cellspec.conformance.run.bounds`). An engine that is known to do so gets a part of them: four
+times the part that a run needed which came to its end, and a twentieth at least. No clock has a
+say.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from cellspec.conformance.run.workload import Workload
 __all__ = ["Patience"]
 
 _LEAST_S = 2.0
+_LEAST_VIRTUAL_S = 1.0
 _TIMES = 4
 
 
@@ -39,19 +45,23 @@ class Patience:
         self._run = run
         self._say = say
         self._hangs = False
+        self._least_s = _LEAST_S
         self._slowest_s = 0.0
 
     @property
     def wait_s(self) -> float:
-        """Real seconds for which the next run may stand still."""
+        """Real seconds for which the next run may stand still; in virtual time they stand for the
+        bounds of what it may do."""
         if not self._hangs:
             return STALL_S
-        return min(STALL_S, max(_LEAST_S, _TIMES * self._slowest_s))
+        return min(STALL_S, max(self._least_s, _TIMES * self._slowest_s))
 
     def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
         """Run a workload, and wait for it as long as is known to be enough."""
         began_s = time.monotonic()
-        result = self._run(work, waive, self.wait_s)
+        wait_s = self.wait_s
+        result = self._run(work, waive, wait_s)
+        result.in_haste = result.stood_still_s > 0 and wait_s < STALL_S
         self.note(result, time.monotonic() - began_s)
         return result
 
@@ -61,10 +71,13 @@ class Patience:
 
     def note(self, result: RunResult, took_s: float) -> None:
         """Note a run that is over, and the real seconds that it took."""
+        virtual = result.part_used > 0
+        if virtual:
+            self._least_s, took_s = _LEAST_VIRTUAL_S, result.part_used * STALL_S
         if not result.stood_still_s:
             self._slowest_s = max(self._slowest_s, took_s)
             return
-        if not self._hangs:
+        if not self._hangs and not virtual:
             self._say(
                 f"nothing happened for {result.stood_still_s:g} s in a run of "
                 f"{describe(result.work)[0]}: the engine stands still. A smaller workload is "

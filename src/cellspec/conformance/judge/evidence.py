@@ -48,7 +48,7 @@ class Evidence:
             show without a claim; their tables were.
         reports_claims: a run began a claim or a commit, or resumed from one.
         stopped_at: the clause that broke and ended the campaign; "" if it came to its end.
-        stood_still: it ended because too many runs in real time stood still.
+        stood_still: it ended because too many runs stood still, or turned in circles.
         waived: clauses that broke and were not judged from there on.
         blocking: the calls of the engine that took real time inside virtual time: what, and file
             and line.

@@ -72,7 +72,7 @@ from cellspec.conformance.run.backend import (
 )
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, StoodStill, VirtualClock
 from cellspec.conformance.run.incarnations import Incarnations, scratch_folder
-from cellspec.conformance.run.probe import Entry, Probe, Refused
+from cellspec.conformance.run.probe import Endless, Entry, Probe, Refused
 from cellspec.conformance.run.users_exit import pass_on, pass_on_quit
 from cellspec.conformance.run.values import Registry, Table
 from cellspec.conformance.run.watchdog import RunsOn
@@ -82,6 +82,7 @@ from cellspec.machine.actions import Choose
 from cellspec.state.claims import Rows
 from cellspec.text import cell_words, counted
 from cellspec.trace import Event, TraceWriter, header_for, to_json
+from cellspec.virtualtime import Livelock
 
 __all__ = ["Finding", "RunResult", "run_workload"]
 
@@ -90,6 +91,9 @@ REAL_SCALE = 1 / 64
 
 STALL_S = 20.0
 """Real seconds without a call's start or end after which a run in real time stands still."""
+
+CIRCLES_S = 5.0
+"""The seconds that a run in virtual time counts as that turns in circles, and is given up."""
 
 _EXPLANATION_EVENTS = 12
 
@@ -120,7 +124,9 @@ def run_workload(
         trace: where to write the run's trace; by default it is not written.
         real_time: run a coroutine function on an ordinary loop as well.
         scale: in real time, seconds for one second of the workload.
-        stall_s: in real time, seconds without any call after which the run stands still.
+        stall_s: in real time, seconds without any call after which the run stands still. In
+            virtual time, where no clock decides, the usual bounds of what a run may do are for
+            `STALL_S`, and of less that part.
         choose: in virtual time, which of the calls in flight ends next, by column and position; by
             default each takes as long as the workload says.
         slack_s: in real time, how long in seconds work may wait that could start (clauses
@@ -135,7 +141,10 @@ def run_workload(
     waived = expect_clauses(waive)
     root = keep_folder or Path(tempfile.mkdtemp(prefix="cellspec-", dir=scratch_folder()))
     root.mkdir(parents=True, exist_ok=True)
-    clock_mode: ClockMode = VirtualClock(work, choose) if virtual else RealClock(scale, stall_s)
+    part = min(1.0, stall_s / STALL_S)
+    clock_mode: ClockMode = (
+        VirtualClock(work, choose, part=part) if virtual else RealClock(scale, stall_s)
+    )
     try:
         run = _JudgedRun(
             backend,
@@ -145,6 +154,7 @@ def run_workload(
             clock_mode,
             keeps=keep_folder is not None,
             slack_s=slack_s,
+            part=part if virtual else 1.0,
         )
         run.through_all_incarnations()
         pass_on_quit()
@@ -211,8 +221,11 @@ class _JudgedRun:
         *,
         keeps: bool,
         slack_s: float = 0.0,
+        part: float = 1.0,
     ) -> None:
         self.backend = backend
+        self.part = part
+        self.clock_mode = clock_mode
         self.slack_s = slack_s
         self.work = work
         self.waived = waived
@@ -242,7 +255,7 @@ class _JudgedRun:
         self.events: list[Event] = []
         self.rest: list[Event] = []
         self.incarnations = Incarnations(
-            backend, work, root, clock_mode, self.result.calls, keeps=keeps
+            backend, work, root, clock_mode, self.result.calls, keeps=keeps, part=part
         )
         self.result.cost = self.incarnations.cost
         self.result.blocking = self.incarnations.blocking
@@ -276,8 +289,7 @@ class _JudgedRun:
                 return
             ended = self.incarnations.run_next(number, self.now_s)
             self.probe = ended.probe
-            if isinstance(ended.error, StoodStill):
-                self.result.stood_still_s = ended.error.waited_s
+            self._note_hang(ended.error)
             self.result.runs_on = isinstance(ended.error, RunsOn)
             self._judge_incarnation(ended.probe, ended.error)
             if self.checker is not None:
@@ -288,6 +300,15 @@ class _JudgedRun:
             self._judge_table(ended.probe, ended.left)
             if self.result.violations or self.result.adapter:
                 return
+
+    def _note_hang(self, error: BaseException | None) -> None:
+        """Note for how long the last incarnation stood still, or turned in circles."""
+        if isinstance(error, StoodStill):
+            self.result.stood_still_s = error.waited_s
+        if isinstance(self.clock_mode, VirtualClock):
+            self.result.part_used = self.clock_mode.part_used
+            if isinstance(error, Livelock | Endless):
+                self.result.stood_still_s = CIRCLES_S * self.part
 
     def _was_killed(self, number: int) -> bool:
         """True if a killer ended the last process, and another may follow."""

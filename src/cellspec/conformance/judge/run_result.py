@@ -52,7 +52,10 @@ class RunResult:
         visits: the processes of somebody else that began in the run's folder, by what differed.
         silent: the incarnations that went on from a table, and reported no claim.
         stood_still_s: in real time, for how many seconds nothing happened until the run was given
-            up; 0 if it was not.
+            up; 0 if it was not. In virtual time, the seconds that a run counts as that turned in
+            circles.
+        in_haste: it was given up sooner than it would have been at first.
+        part_used: in virtual time, the part that it needed of what a run may do, from 0 to 1.
         runs_on: the user ended the run, for the engine did not come back to its event loop.
         blocking: the calls that took real time inside virtual time, each with file and line.
         calls: every call of the run.
@@ -75,6 +78,8 @@ class RunResult:
     torn: list[Torn] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     stood_still_s: float = 0.0
+    in_haste: bool = False
+    part_used: float = 0.0
     runs_on: bool = False
     blocking: Mapping[str, None] = field(default_factory=dict)
     calls: Registry = field(default_factory=Registry)

@@ -77,18 +77,23 @@ class VirtualClock:
         work: the workload.
         choose: which of the calls in flight ends next; by default each takes as long as the
             workload says.
+        part: of the usual bounds of what each incarnation may do.
+
+    Attributes:
+        part_used: of the usual bounds, the part that the incarnations needed so far, from 0 to 1.
     """
 
     clock: Literal["virtual", "real"] = "virtual"
     scale = 1.0
 
-    def __init__(self, work: Workload, choose: Choose | None = None) -> None:
+    def __init__(self, work: Workload, choose: Choose | None = None, *, part: float = 1.0) -> None:
+        self.part_used = 0.0
         self._work = work
         self._choose = choose
         graphs = [work.graph(incarnation) for incarnation in range(work.incarnations)]
         nodes = max(graph.num_nodes for graph in graphs)
         calls = nodes + len(work.faults)
-        self._bounds = Bounds.of(calls)
+        self._bounds, self._usual = Bounds.of(calls, part), Bounds.of(calls)
         longest_s = 2 * max(work.latency_s.values(), default=1.0) + TICK_S
         hang_s = HANG_BOUNDS * (work.timeout_s or 0.0)
         waits_s = sum((fault.cool_down_s or 0.0) + hang_s for fault in work.faults)
@@ -139,6 +144,10 @@ class VirtualClock:
                 pass_on(raised)
                 error = raised
         pass_on_quit()
+        if turns.loop is not None:
+            times = [entry["t"] for entry in made[0].log]
+            used = self._usual.part_used(turns.loop.turns, turns.loop.idle_turns, times)
+            self.part_used = max(self.part_used, used)
         return made[0], error
 
 
