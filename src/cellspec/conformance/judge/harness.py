@@ -154,7 +154,6 @@ def run_workload(
             clock_mode,
             keeps=keep_folder is not None,
             slack_s=slack_s,
-            part=part if virtual else 1.0,
         )
         run.through_all_incarnations()
         pass_on_quit()
@@ -166,6 +165,17 @@ def run_workload(
     if run.result.runs_on:
         raise Interrupted(run.result) if run.result.violations else KeyboardInterrupt
     return run.result
+
+
+def _note_hang(result: RunResult, error: BaseException | None, clock_mode: ClockMode) -> None:
+    """Note how the last incarnation hung, if it did, and what it needed if not."""
+    result.runs_on = isinstance(error, RunsOn)
+    if isinstance(error, StoodStill):
+        result.stood_still_s = error.waited_s
+    if isinstance(clock_mode, VirtualClock):
+        result.part_used = clock_mode.part_used
+        if isinstance(error, Livelock | Endless):
+            result.stood_still_s = CIRCLES_S * clock_mode.part
 
 
 def _write_trace(path: Path, run: _JudgedRun) -> None:
@@ -221,10 +231,8 @@ class _JudgedRun:
         *,
         keeps: bool,
         slack_s: float = 0.0,
-        part: float = 1.0,
     ) -> None:
         self.backend = backend
-        self.part = part
         self.clock_mode = clock_mode
         self.slack_s = slack_s
         self.work = work
@@ -255,7 +263,7 @@ class _JudgedRun:
         self.events: list[Event] = []
         self.rest: list[Event] = []
         self.incarnations = Incarnations(
-            backend, work, root, clock_mode, self.result.calls, keeps=keeps, part=part
+            backend, work, root, clock_mode, self.result.calls, keeps=keeps
         )
         self.result.cost = self.incarnations.cost
         self.result.blocking = self.incarnations.blocking
@@ -289,8 +297,7 @@ class _JudgedRun:
                 return
             ended = self.incarnations.run_next(number, self.now_s)
             self.probe = ended.probe
-            self._note_hang(ended.error)
-            self.result.runs_on = isinstance(ended.error, RunsOn)
+            _note_hang(self.result, ended.error, self.clock_mode)
             self._judge_incarnation(ended.probe, ended.error)
             if self.checker is not None:
                 self.result.due_saves = self.checker.machine.state.due_saves
@@ -300,15 +307,6 @@ class _JudgedRun:
             self._judge_table(ended.probe, ended.left)
             if self.result.violations or self.result.adapter:
                 return
-
-    def _note_hang(self, error: BaseException | None) -> None:
-        """Note for how long the last incarnation stood still, or turned in circles."""
-        if isinstance(error, StoodStill):
-            self.result.stood_still_s = error.waited_s
-        if isinstance(self.clock_mode, VirtualClock):
-            self.result.part_used = self.clock_mode.part_used
-            if isinstance(error, Livelock | Endless):
-                self.result.stood_still_s = CIRCLES_S * self.part
 
     def _was_killed(self, number: int) -> bool:
         """True if a killer ended the last process, and another may follow."""

@@ -64,6 +64,9 @@ class ClockMode(Protocol):
     scale: float
     """Seconds of its clock for one second of the workload."""
 
+    part: float
+    """Of the usual bounds of what an incarnation may do."""
+
     def run(
         self, backend: Backend, make: MakeProbe, start_s: float
     ) -> tuple[Probe, BaseException | None]:
@@ -87,7 +90,7 @@ class VirtualClock:
     scale = 1.0
 
     def __init__(self, work: Workload, choose: Choose | None = None, *, part: float = 1.0) -> None:
-        self.part_used = 0.0
+        self.part, self.part_used = part, 0.0
         self._work = work
         self._choose = choose
         graphs = [work.graph(incarnation) for incarnation in range(work.incarnations)]
@@ -155,6 +158,7 @@ class RealClock:
     """Incarnations in a thread of their own, in real time."""
 
     clock: Literal["virtual", "real"] = "real"
+    part = 1.0
 
     def __init__(self, scale: float, stall_s: float) -> None:
         self.scale = scale

@@ -70,7 +70,6 @@ class Incarnations:
         registry: keeps every call.
         keeps: each incarnation works on a copy of the folder, so that what the one before it left
             can be looked at afterwards.
-        part: of the usual bounds of what each may do.
 
     Attributes:
         cost: the cost of all incarnations so far.
@@ -86,7 +85,6 @@ class Incarnations:
         registry: Registry,
         *,
         keeps: bool,
-        part: float = 1.0,
     ) -> None:
         self.cost = Cost()
         self.blocking: dict[str, None] = {}
@@ -97,7 +95,6 @@ class Incarnations:
         self._registry = registry
         self._capabilities = frozenset(backend.capabilities)
         self._keeps = keeps
-        self._part = part
         # Recorded failures of engines show these names of folders.
         self._left = root / "life-0"
         self._left.mkdir()
@@ -160,7 +157,7 @@ class Incarnations:
                 clock,
                 registry,
                 freeze=freeze,
-                bounds=Bounds.of(calls, self._part),
+                bounds=Bounds.of(calls, self._clock_mode.part),
             )
             if files is not None:
                 probe.disturbing.watch_files(files)
