@@ -15,7 +15,7 @@ import pytest
 from cellspec import ColumnDescriptor
 from cellspec.conformance import Probe, Table, Workload, run_workload
 from cellspec.conformance.run.case import Case
-from cellspec.exit_codes import BAD_INPUT, FINE
+from cellspec.exit_codes import BAD_INPUT, FINE, INTERRUPTED
 from tests.conformance.pytest.test_plugin import SUITE
 
 ENGINE = """
@@ -108,7 +108,7 @@ def test_quitting_the_debugger_ends_the_run_as_pytest_ends_it_and_judges_nothing
     assert "PDB set_trace" in done.stdout
     assert "Exit: Quitting debugger !!!" in done.stdout
     assert "no tests ran" in done.stdout
-    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert done.returncode == INTERRUPTED
 
 
 @pytest.mark.parametrize("name", ["Tasks", "Threads"])
@@ -128,7 +128,7 @@ def test_the_debugger_is_quit_once_in_however_many_tasks_or_threads_it_would_ope
     process.stdin.flush()
     # The terminal stays open, and nothing more is typed.
     try:
-        assert process.wait(timeout=60) == pytest.ExitCode.INTERRUPTED
+        assert process.wait(timeout=60) == INTERRUPTED
     finally:
         process.kill()
         printed = process.stdout.read()

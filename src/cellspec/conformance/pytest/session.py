@@ -389,10 +389,11 @@ class Session:
     def _exit_code(self, status: int) -> int:
         """The exit code of the process, which pytest would end with its own `status`."""
         if status == pytest.ExitCode.INTERRUPTED:
-            if self._ended_by is KeyboardInterrupt:
+            if self._ended_by in (KeyboardInterrupt, pytest.exit.Exception):
+                # By Ctrl-C, or the user quit a debugger.
                 return INTERRUPTED
-            if self._ended_by is pytest.exit.Exception or not self._failed:
-                # The user quit a debugger, or not all could be collected.
+            if not self._failed:
+                # Not all could be collected.
                 return BAD_INPUT
             # By pytest-xdist, after as many failures as --maxfail allows.
             status = pytest.ExitCode.TESTS_FAILED
