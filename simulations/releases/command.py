@@ -61,7 +61,7 @@ from simulations.releases.published import read_findings
 from simulations.releases.release_list import Engine, EntryPoint, Release, read_list
 from simulations.releases.replay_runs import kept_replays, replay_cases
 from simulations.releases.script_files import Script, read_scripts, render_script
-from simulations.releases.script_runs import kept_script, run_scripts
+from simulations.releases.script_runs import absent_from, kept_script, run_scripts
 from simulations.releases.suite_runs import keep_missing_environment, kept_outcome, run_suite
 
 __all__ = ["main", "run"]
@@ -351,10 +351,12 @@ def _scripts(
     workspace: Workspace, asked: Asked, usable: Sequence[Release], scripts: Sequence[Script]
 ) -> dict[tuple[str, str], Any]:
     def run_all(release: Release) -> dict[str, Any]:
+        said = absent_from(workspace.engine, release, scripts)
+        left = [script for script in scripts if script.file not in said]
         if "scripts" not in asked.stages or release not in usable:
-            return {script.file: kept_script(workspace, release, script) for script in scripts}
+            return said | {one.file: kept_script(workspace, release, one) for one in left}
         with workspace.at(release):
-            return run_scripts(workspace, release, scripts, again=asked.plan.again)
+            return said | run_scripts(workspace, release, left, again=asked.plan.again)
 
     releases = workspace.engine.releases
     said = at_once(asked.plan.jobs, (partial(run_all, release) for release in releases))

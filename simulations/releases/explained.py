@@ -223,7 +223,7 @@ def cause_troubles(found: Findings) -> Iterator[str]:
                 f"cause {one.entry.id}: nothing in {newest} shows that it breaks "
                 f"{', '.join(one.not_shown)}"
             )
-        yield from _reach_troubles(found, one)
+        yield from _reach_troubles(found, told, one)
     for one in told.of_newest + told.mended:
         assert isinstance(one.entry, Cause)
         has = releases_with(found, one.entry)
@@ -250,7 +250,7 @@ def cause_troubles(found: Findings) -> Iterator[str]:
                 yield f"cause {each.cause}: mended, and {name} does not end well: {says}"
 
 
-def _reach_troubles(found: Findings, one: Told) -> Iterator[str]:
+def _reach_troubles(found: Findings, told: Explanation, one: Told) -> Iterator[str]:
     """A cause that is said not to be reachable through the public interface, and is."""
     assert isinstance(one.entry, Cause)
     if one.entry.public:
@@ -260,7 +260,9 @@ def _reach_troubles(found: Findings, one: Told) -> Iterator[str]:
     by += [
         each.identity
         for each in one.defects
-        if any(version == found.newest and name in public for version, name in each.broken_at)
+        # What the mend of another cause heals too may belong to that one alone.
+        if len(told.of(each)) == 1
+        and any(version == found.newest and name in public for version, name in each.broken_at)
     ]
     if by:
         yield (

@@ -266,4 +266,5 @@ def _scripts(found: Findings) -> Iterator[str]:
     for script in found.scripts:
         public = " Public interface alone." if script.public else ""
         fixed = f" Fixed by {script.fixed}." if script.fixed else ""
-        yield from wrapped(f"- `{script.file}`: {script.defect}{fixed}{public}", indent="  ")
+        needs = f" Needs {script.needs}." if script.needs else ""
+        yield from wrapped(f"- `{script.file}`: {script.defect}{fixed}{public}{needs}", indent="  ")

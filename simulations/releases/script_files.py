@@ -26,7 +26,7 @@ __all__ = ["TEMPLATE", "Script", "read_scripts", "render_script"]
 TEMPLATE = "_template.py"
 """The file beside the scripts that holds the part which several of them share."""
 
-_FIELDS = ("Clause", "Releases", "Defect", "Public", "Fixed by")
+_FIELDS = ("Clause", "Releases", "Defect", "Public", "Fixed by", "Needs")
 _IMPORT = re.compile(r"^from _template import .*\n+", re.MULTILINE)
 _IMPORTS_BEGIN = "from __future__ import annotations\n"
 _TABLE_BEGINS = "WAIT_S = "
@@ -45,6 +45,8 @@ class Script:
         public: True if the script uses the public interface alone.
         fixed: the change that fixed the defect; "" if it is not known.
         text: the script as one file, which needs the engine alone.
+        needs: the first release that has the part which the script is about, and in words which
+            part; "" if every release of the list has it.
     """
 
     file: str
@@ -54,6 +56,12 @@ class Script:
     public: bool = False
     fixed: str = ""
     text: str = ""
+    needs: str = ""
+
+    @property
+    def needs_release(self) -> str:
+        """The first release that the script can be run on; "" if every one of the list is."""
+        return self.needs.partition(",")[0]
 
 
 def read_scripts(folder: Path, package: str) -> list[Script]:
@@ -114,7 +122,8 @@ def _read_script(path: Path, package: str) -> Script:
     releases = () if header["Releases"] == "none" else tuple(header["Releases"].split())
     public = header["Public"].startswith("yes")
     fixed = header.get("Fixed by", "")
-    return Script(path.name, numbers, releases, header["Defect"], public, fixed, text)
+    needs = header.get("Needs", "")
+    return Script(path.name, numbers, releases, header["Defect"], public, fixed, text, needs)
 
 
 def _header(text: str) -> dict[str, str]:

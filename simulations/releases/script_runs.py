@@ -16,15 +16,25 @@ from pathlib import Path
 from cellspec.files import write_files
 from simulations.releases.environments import Workspace, key_of
 from simulations.releases.processes import Json, cpu_seconds, last_line, read_object
-from simulations.releases.release_list import Release
+from simulations.releases.release_list import Engine, Release
 from simulations.releases.script_files import Script
 
-__all__ = ["kept_script", "run_scripts", "script_in"]
+__all__ = ["absent_from", "kept_script", "run_scripts", "script_in"]
 
 _SCRIPT_LIMIT_S = 120.0
 _HOST = Path(__file__).with_name("forked_scripts.py")
 _ALONE = {"PYTHONHASHSEED": "0", "PYTHONPATH": ""}
 """Variables of a process that sees nothing of ours."""
+
+
+def absent_from(engine: Engine, release: Release, scripts: Sequence[Script]) -> dict[str, Json]:
+    """The results of the scripts whose headers need a later release: they are not run on this."""
+    later = [one.version for one in engine.releases[engine.releases.index(release) + 1 :]]
+    return {
+        script.file: {"says": "absent", "detail": f"ABSENT: needs {script.needs}"}
+        for script in scripts
+        if script.needs_release in later
+    }
 
 
 def run_scripts(

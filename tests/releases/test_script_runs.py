@@ -7,7 +7,7 @@ import pytest
 from simulations.releases import script_runs
 from simulations.releases.environments import Workspace
 from simulations.releases.script_files import Script
-from simulations.releases.script_runs import run_scripts, script_in
+from simulations.releases.script_runs import absent_from, run_scripts, script_in
 
 SCRIPTS = {
     "what it is.py": """\
@@ -76,6 +76,16 @@ import msgspec, pluggy, not_there
     assert said[script.file]["detail"] == "DEFECT: True home"
     log = workspace.place(workspace.engine.releases[0]) / "scripts" / "what is there.log"
     assert log.read_text().startswith("DEFECT: [True, True, False, False]")
+
+
+def test_a_script_is_not_run_on_releases_before_the_one_that_it_needs(workspace: Workspace) -> None:
+    of_all = Script("of all.py", (), (), "")
+    of_some = Script("of some.py", (), (), "", needs="2.0, which has rows")
+    said = [
+        absent_from(workspace.engine, one, [of_all, of_some]) for one in workspace.engine.releases
+    ]
+    absent = {"of some.py": {"says": "absent", "detail": "ABSENT: needs 2.0, which has rows"}}
+    assert said == [absent, {}, {}]
 
 
 def test_scripts_without_a_result_are_run_again(workspace: Workspace) -> None:

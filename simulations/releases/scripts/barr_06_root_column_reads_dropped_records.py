@@ -1,11 +1,11 @@
 # Clause: BARR-06
-# Releases: 0.6.1 0.8.0 0.9.0 0.9.6 0.9.7
+# Releases: 0.6.1 0.7.0 0.8.0 0.9.0 0.9.4 0.9.6 0.9.7
 # Defect: A full column without inputs is called with the records of its row group that were dropped
 #   before, as if they were still wanted.
 # Public: yes
-"""One call at a time. The first call of `b` fails for good, and its record is dropped. Then the
-full column `v` is called, which needs nothing. It must be given the record that is left, as one
-with inputs is; but `_run_from_scratch` takes all, and a model makes some of them for nothing."""
+# Needs: 0.6.1, which has `max_in_flight_tasks`
+"""One call at a time. The first call of `b` fails for good. Then the full column `v`, which needs
+nothing, must be given the record that is left; but `_run_from_scratch` takes all."""
 
 from __future__ import annotations
 

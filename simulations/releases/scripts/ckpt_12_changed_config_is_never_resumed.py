@@ -3,6 +3,7 @@
 # Defect: After a change of the config IF_POSSIBLE begins anew in a folder of its own, as it says;
 #   but it never looks there again: each `create` of the new config makes all records anew.
 # Public: yes
+# Needs: 0.6.0, which resumes a dataset
 """`create` with IF_POSSIBLE makes 3 records. Then the config changes, and `create` makes 3 records
 of the new one beside them. Called once more with the same config, it has nothing to do. But it
 compares the new config with the old folder only, and makes all of them again."""

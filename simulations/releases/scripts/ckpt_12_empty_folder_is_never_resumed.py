@@ -3,9 +3,9 @@
 # Defect: A process that is killed after it made the dataset's folder, and before it wrote into it,
 #   leaves the folder empty; every later `create` with resume begins anew beside it, and pays again.
 # Public: yes
-"""A process is killed right after it made the folder of the dataset. `create` with IF_POSSIBLE then
-makes 3 records. Called once more, it has nothing to do: all records are there. But it looks into
-the empty folder again, and makes them all a second time, in a third folder."""
+# Needs: 0.6.0, which resumes a dataset
+"""A process is killed right after it made the folder. `create` with IF_POSSIBLE then makes 3
+records. Once more, it has nothing to do; but it looks into the empty folder, and makes all anew."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 # Clause: CKPT-21 TABLE-01
-# Releases: 0.8.0 0.9.0 0.9.7
+# Releases: 0.8.0 0.9.0 0.9.4 0.9.6 0.9.7
 # Defect: If a process dies after it saved its first row group and before it wrote the metadata, the
 #   next one begins anew in the same folder and leaves the saved file there: records stand twice.
 # Public: yes
+# Needs: 0.8.0, which has `max_concurrent_row_groups`
 """Row groups of one. Record 3 is ready first, its file is saved, and the process is killed (in
 `on_batch_complete`, which comes before the metadata). The next process resumes with another
 function and row groups of four. It must refuse, or give each record once."""

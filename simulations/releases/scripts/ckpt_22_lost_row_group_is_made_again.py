@@ -1,8 +1,9 @@
 # Clause: CKPT-22
-# Releases: 0.6.1 0.8.0 0.9.0 0.9.7
+# Releases: 0.6.0 0.6.1 0.7.0 0.8.0 0.9.0 0.9.4 0.9.6 0.9.7
 # Defect: Of a row group whose records were all dropped nothing is kept: each resume of the finished
 #   dataset makes the same calls again, although single records that were dropped are not.
 # Public: yes
+# Needs: 0.6.0, which resumes a dataset
 """Row groups of two. Records 0, 1 and 2 of 4 fail for good, and the run ends well. To resume it is
 to do nothing: everything was tried. But records 0 and 1 are called again; record 2 is not, because
 of its group there is a file."""

@@ -1,8 +1,9 @@
 # Clause: DROP-01
-# Releases: 0.6.0 0.7.0 0.8.0 0.9.0 0.9.4 0.9.6 0.9.7
+# Releases: 0.5.7 0.5.9 0.6.0 0.6.1 0.7.0 0.8.0 0.9.0 0.9.4 0.9.6 0.9.7
 # Defect: A full column that fails for good drops every record of its row group, also those for
 #   which it is skipped, and which need nothing of it.
 # Public: yes
+# Needs: 0.5.7, which skips cells
 """Four records in row groups of two. The full column `whole` is skipped for record 0, by its
 SkipConfig, and fails for good for record 1. Record 0 needs nothing of it, and must be there, as it
 is if the column works."""
@@ -34,9 +35,9 @@ def create(folder: str) -> list[int]:
     column = dd.CustomColumnConfig(
         name="whole",
         generator_function=whole,
-        generation_strategy=dd.GenerationStrategy.FULL_COLUMN,
         skip=dd.SkipConfig(when="{{ n == 0 }}"),
     )
+    column.generation_strategy = dd.GenerationStrategy.FULL_COLUMN
     builder.add_column(column)
     provider = dd.ModelProvider(name="none", endpoint="http://127.0.0.1:9")
     designer = DataDesigner(artifact_path=folder, model_providers=[provider])

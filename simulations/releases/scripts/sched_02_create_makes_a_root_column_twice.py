@@ -1,14 +1,14 @@
 # Clause: SCHED-02
-# Releases: 0.9.0 0.9.6 0.9.7
+# Releases: 0.6.1 0.7.0 0.8.0 0.9.0 0.9.4 0.9.6 0.9.7
 # Defect: If a record is dropped while a full column without inputs is being made for its row
 #   group, that column is made a second time at once.
 # Public: yes
+# Needs: 0.6.0, which makes a full column without inputs
 """The full column `v` needs nothing, and takes half a second. Meanwhile `b` fails for good for one
 record, which is dropped. `CompletionTracker.drop_row` then takes `v` for a full column that has
-become ready. It must be called once."""
+become ready. It must be called once, however `create` ends."""
 
-from __future__ import annotations
-
+import contextlib
 import os
 import sys
 import tempfile
@@ -51,7 +51,7 @@ def create(folder: str) -> None:
 
 if __name__ == "__main__":
     os.environ |= {"NEMO_TELEMETRY_ENABLED": "false", "DATA_DESIGNER_ASYNC_ENGINE": "1"}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Exception):
         os.environ["DATA_DESIGNER_HOME"] = folder
         create(folder)
     print(f"v was called {len(calls)} times, with so many records: {calls}")

@@ -1,10 +1,10 @@
 # Clause: SCHED-10 SCHED-12
-# Releases: 0.9.0 0.9.6 0.9.7
+# Releases: 0.6.1 0.7.0 0.8.0 0.9.0 0.9.4 0.9.6 0.9.7
 # Defect: A full column that waits for its repeat is forgotten if a record is dropped: all is lost.
 # Public: yes
-"""Row groups of two. The full column `v` times out once for the first, and `b` fails for good for
-record 1. `create` must give records 0, 2 and 3. But `drop_row` puts `v` among the tasks that are
-ready, where nobody takes it again; the salvage round finds it there, and queues nothing."""
+# Needs: 0.6.0, which repeats a call of a custom column
+"""Row groups of two. `v` times out once for the first, `b` fails for good for record 1; the others
+must be made. But `drop_row` puts `v` among the ready tasks, where nobody takes it again."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 # Clause: SCHED-10
-# Releases: 0.6.1 0.8.0 0.9.0 0.9.6 0.9.7
+# Releases: 0.6.1 0.7.0 0.8.0 0.9.0 0.9.4 0.9.6 0.9.7
 # Defect: Records that an early shutdown left undone in a row group are never made: a resume takes
 #   the row group for complete, and returns as if all were well.
 # Public: yes
+# Needs: 0.6.1, which has `max_in_flight_tasks`
 """One call at a time. The provider fails for records 1 and 2: the run stops early, as it should.
 Then the provider is mended, and the run is resumed: it must make record 3, which was never tried.
 But the file of the row group is there, with record 0 alone."""

@@ -1,8 +1,9 @@
 # Clause: STOP-01
-# Releases: 0.6.1 0.8.0 0.9.0 0.9.6 0.9.7
+# Releases: 0.6.1 0.7.0 0.8.0 0.9.0 0.9.4 0.9.6 0.9.7
 # Defect: After an early shutdown everything is called again that waits to be repeated, and what a
 #   rate limit turned away is called until it is answered.
 # Public: yes
+# Needs: 0.6.1, which has `max_in_flight_tasks`
 """Forty records, one call at a time. Each is turned away by a rate limit once. Record 0 then fails
 for good, which is due to stop the run (window 1, rate 1). Nothing may be called any more; but all
 the others are called again."""
