@@ -821,7 +821,7 @@ def test_a_run_that_reports_much_at_many_instants_is_not_stopped() -> None:
 def test_threads_that_use_the_probe_for_ever_are_stopped_even_if_they_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Bounds, "of", lambda _: Bounds(uses=500))
+    monkeypatch.setattr(Bounds, "of", lambda *_: Bounds(uses=500))
 
     class Spins:
         name, version, capabilities = "spins", "1", frozenset({"core"})
