@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Collection
@@ -65,6 +66,25 @@ def asked(*, examples: int = 30, seed: int = 0) -> list[Workload]:
     engine = Engine(lambda _: "")
     campaign(engine, examples=examples, seed=seed)
     return engine.asked
+
+
+# The heap
+
+
+def test_the_garbage_collector_passes_over_what_was_there_before_a_campaign() -> None:
+    frozen: list[int] = []
+
+    def breaks(_: Workload) -> str:
+        frozen.append(gc.get_freeze_count())
+        if len(frozen) == 3:
+            raise RuntimeError("the engine fails")
+        return ""
+
+    gc.unfreeze()
+    with pytest.raises(RuntimeError, match="the engine fails"):
+        campaign(Engine(breaks))
+    assert min(frozen) > 1000
+    assert gc.get_freeze_count() == 0
 
 
 # Draws
