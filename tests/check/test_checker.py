@@ -1000,6 +1000,17 @@ def test_the_explanation_of_a_claim_says_what_is_on_storage() -> None:
     assert found.explanation[-1] == "  5: t=0 s durable a[0]"
 
 
+def test_a_claim_with_gaps_that_goes_beyond_the_table_is_told_with_its_last_row() -> None:
+    claim = {**CLAIMS_NOTHING, "a": [[1, GRAPH.num_records + 1]]}
+    calls = (
+        f"{kind} a {row}" for row in range(GRAPH.num_records) for kind in ("start", "complete")
+    )
+    events = steps(*calls, "durable a 0", {"event": "checkpoint_begin", "claim": claim})
+    (found,) = judged((PLAIN, events)).violations
+    assert found.clause == "CKPT-08"
+    assert f"a[{GRAPH.num_records}] is claimed, but the table ends with row" in found.detail
+
+
 def test_the_explanation_of_an_idle_worker_has_the_load_and_not_the_next_event() -> None:
     (found,) = judged((TIMED, steps("start a 0", "complete a 0 t=1"))).violations
     assert list(found.explanation[1:]) == [

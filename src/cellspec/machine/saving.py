@@ -283,6 +283,8 @@ def first_unclaimable(run: RunState, column: int, start: int, stop: int) -> int:
 
 
 def _why_unclaimable(run: RunState, column: int, row: int) -> str:
+    if row >= run.graph.num_records:
+        return f"the table ends with row {run.graph.num_records - 1}"
     resolved = row >= 0 and run.counters.is_resolved(column, row)
     return "its barrier is not complete" if resolved else "is not resolved"
 

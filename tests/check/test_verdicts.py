@@ -1,0 +1,26 @@
+"""The checker says of thousands of traces what it said before."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.check.verdicts import kept, runs, verdicts
+
+
+@pytest.mark.parametrize("name", runs())
+def test_the_verdicts_are_those_of_the_file(name: str) -> None:
+    found, expected = verdicts(name), kept()[name]
+    changed = [f"{one}; was {was}" for one, was in zip(found, expected, strict=True) if one != was]
+    assert not changed, (
+        "a change of verdicts that is meant is written by python -m tests.check.verdicts --write: "
+        + "; ".join(changed)
+    )
+
+
+def test_the_file_has_a_verdict_of_each_kind() -> None:
+    said = [verdict for of_run in kept().values() for verdict in of_run]
+    assert kept().keys() == set(runs())
+    assert all(of_run[0].startswith("as it is: pass") for of_run in kept().values())
+    assert (
+        len({verdict.split(": ")[1].split(" at ")[0] for verdict in said if " at " in verdict}) > 60
+    )

@@ -1,0 +1,342 @@
+"""Verdicts on thousands of traces, to see what a change of the rules changes.
+
+``python -m tests.check.verdicts`` judges traces anew and prints each verdict that differs from
+`verdicts.json`; with ``--write`` it writes that file. The file says what the checker said, not what
+is right: that is up to the clauses, their own tests and the oracles. It is there so that nobody
+changes a verdict without seeing it. `test_verdicts` compares all of them.
+
+A trace is of a right run, or of such a run with an edit or two: an event that
+is lost, doubled, late, of another row or another attempt; another limit or promise in the header.
+The runs are the first workloads of each profile that the suite draws, on the reference engine, and
+runs of an engine without a plan (`tests.traces.toy_run`). Runs and edits are drawn from the name of
+the run, so they are the same everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from cellspec import FailurePolicy, Limits
+from cellspec.check.checker import Checker
+from cellspec.conformance.campaign.campaign import campaign_workloads
+from cellspec.conformance.campaign.causes import Place
+from cellspec.conformance.campaign.pairs import Pairs
+from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.profiles import PROFILES
+from cellspec.conformance.run.workload import Workload
+from cellspec.engines.reference import ReferenceBackend
+from cellspec.errors import SpecError, TraceError
+from cellspec.files import write_files
+from cellspec.trace import Event, Header
+from cellspec.trace.format import SavingPolicy, misfit
+from tests.traces import EVERYTHING_LIMITS, Dice, everything, renumbered, toy_run
+
+__all__ = ["FILE", "kept", "runs", "verdicts"]
+
+FILE = Path(__file__).with_name("verdicts.json")
+
+OF_A_PROFILE = 12
+"""Runs of each profile."""
+
+TOYS = 24
+"""Runs of the engine without a plan."""
+
+EDITS = 40
+"""Edited traces of each run; of three one has two edits."""
+
+EVENTS_MAX = 260
+"""Longer runs say nothing new, and take their time."""
+
+Trace = tuple[Header, list[Event]]
+Edit = Callable[[random.Random, Header, list[Event]], Trace]
+
+
+# Runs
+
+
+def runs() -> list[str]:
+    """The names of all runs."""
+    drawn = [profile.name for profile in PROFILES if profile.drawn]
+    of_profiles = [f"{name} {number}" for name in drawn for number in range(OF_A_PROFILE)]
+    return [*of_profiles, *(f"toy {number}" for number in range(TOYS))]
+
+
+@cache
+def _workloads(profile: str) -> list[Workload]:
+    beside = ReferenceBackend().capabilities - {"counted_work"}
+    places = (Place(profile, number) for number in range(10 * OF_A_PROFILE))
+    drawn = campaign_workloads(Pairs(profile, sorted(beside)), places)
+    small = (work for _, work in drawn if work.rows * len(work.columns) <= 48)
+    return list(islice(small, OF_A_PROFILE))
+
+
+def _run(name: str) -> Trace:
+    kind, number = name.rsplit(" ", 1)
+    if kind == "toy":
+        return _toy(int(number))
+    result = run_workload(ReferenceBackend(), _workloads(kind)[int(number)])
+    header = msgspec.convert(result.header, Header)
+    return header, [msgspec.convert(event, Event) for event in result.events]
+
+
+def _toy(number: int) -> Trace:
+    limits = (EVERYTHING_LIMITS, Limits(workers=2, group_rows=3, groups=3), Limits())[number % 3]
+    failures = FailurePolicy(1 + number % 3, *((4, 0.5) if number % 4 == 3 else ()))
+    dice = Dice(crash=0.05, skip=0.4) if number % 2 else None
+    return toy_run(everything(4 + number % 5), limits, failures, seed=number, dice=dice)
+
+
+# Edits
+
+
+def _lose(dice: random.Random, header: Header, events: list[Event]) -> Trace:
+    del events[dice.randrange(len(events))]
+    return header, events
+
+
+def _double(dice: random.Random, header: Header, events: list[Event]) -> Trace:
+    place = dice.randrange(len(events))
+    return header, [*events[:place], events[place], *events[place:]]
+
+
+def _move(dice: random.Random, header: Header, events: list[Event]) -> Trace:
+    """One event takes place a little later; the moments stay as they are."""
+    moments = [event.t for event in events]
+    event = events.pop(dice.randrange(len(events)))
+    events.insert(min(len(events), max(0, event.seq - 1 + dice.choice((-2, -1, 1, 2, 5)))), event)
+    return header, [replace(one, t=t) for one, t in zip(events, moments, strict=True)]
+
+
+def _copy(dice: random.Random, header: Header, events: list[Event]) -> Trace:
+    """An event takes place a second time, somewhere else."""
+    event, place = dice.choice(events), dice.randrange(len(events))
+    copy = replace(event, t=events[place].t)
+    return header, [*events[:place], copy, *events[place:]]
+
+
+def _wait(dice: random.Random, header: Header, events: list[Event]) -> Trace:
+    place, more_s = dice.randrange(len(events)), dice.choice((0.0625, 1.0, 60.0))
+    late = [replace(event, t=event.t + more_s) for event in events[place:]]
+    return header, [*events[:place], *late]
+
+
+def _at_once(dice: random.Random, header: Header, events: list[Event]) -> Trace:
+    """One event takes place when the one before it does."""
+    place = dice.randrange(1, len(events))
+    events[place] = replace(events[place], t=events[place - 1].t)
+    return header, events
+
+
+def _retold(dice: random.Random, header: Header, events: list[Event]) -> Trace:
+    """One field of one event says something else."""
+    place = dice.randrange(len(events))
+    event = events[place]
+    fields: dict[str, object] = {
+        name: getattr(event, name)
+        for name in event.__struct_fields__
+        if name not in ("seq", "t", "event", "reason") and getattr(event, name)
+    }
+    fields |= {"rows": event.rows} if event.rows == 0 else {}
+    fields |= {"scope": event.scope} if event.scope == 0 else {}
+    if not fields:
+        return header, events
+    name = dice.choice(sorted(fields))
+    columns = [column.name for column in header.graph.columns]
+    other = replace(event, **{name: _other(dice, fields[name], name, columns)})
+    with suppress(msgspec.ValidationError):
+        events[place] = msgspec.convert(msgspec.to_builtins(other), Event)
+    return header, events
+
+
+def _other(dice: random.Random, value: Any, name: str, columns: Sequence[str]) -> object:
+    """A value that is like another, and is not the same."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return max(0, value + dice.choice((-1, 1)))
+    if isinstance(value, float):
+        return max(0.0, value + dice.choice((-0.5, 0.0625, 0.5)))
+    if isinstance(value, str):
+        words = {
+            "column": columns,
+            "failure": ["retryable", "backpressure", "permanent", "timeout"],
+            "outcome": ["success", "failed", "stopped", "interrupted"],
+            "cause": ["filtered", "killer", "failed"],
+        }.get(name, [value])
+        return dice.choice([word for word in words if word != value] or [value])
+    if isinstance(value, dict):
+        return value and {
+            key: (_other(dice, each, "", columns) if place == 0 else each)
+            for place, (key, each) in enumerate(sorted(value.items()))
+        }
+    if isinstance(value, tuple | list) and value:
+        place = dice.randrange(len(value))
+        if dice.random() < 0.2:
+            return type(value)(each for at, each in enumerate(value) if at != place)
+        return type(value)(
+            _other(dice, each, "", columns) if at == place else each
+            for at, each in enumerate(value)
+        )
+    return None
+
+
+def _promised(dice: random.Random, header: Header, events: list[Event]) -> Trace:
+    """The header has another limit, or promises more or less."""
+    limits, failures, claims = header.limits, header.failures, header.claims
+    promises: tuple[dict[str, object], ...] = (
+        {"limits": replace(limits, workers=dice.choice((1, 2, 3)))},
+        {"limits": replace(limits, resources=dict.fromkeys(limits.resources, 1))},
+        {"limits": replace(limits, groups=1)},
+        {"failures": replace(failures, max_attempts=failures.max_attempts + 1)},
+        {"failures": replace(failures, max_attempts=max(1, failures.max_attempts - 1))},
+        {"failures": replace(failures, stop_window=2, stop_rate=0.5)},
+        {"claims": tuple(name for name in claims if name != "drops")},
+        {"claims": tuple(name for name in claims if name != "work_conserving")},
+        {"claims": tuple(name for name in claims if name != "resume")},
+        {"clock": "real"},
+        {"saving": SavingPolicy(rows=2)},
+        {"saving": SavingPolicy(seconds=0.5)},
+        {"idle_s": 0.5},
+        {"bypass": dice.choice((0, 1, 3))},
+        {"killer_tries": dice.choice((1, 2))},
+        {"timeout_s": dice.choice((0.25, 1.0))},
+        {"claim_version": dice.choice((0, 1, 2, 3))},
+    )
+    return replace(header, **dice.choice(promises)), events
+
+
+def _added(dice: random.Random, header: Header, events: list[Event]) -> Trace:
+    """Something happens that a process may do at any time."""
+    place = dice.randrange(len(events))
+    t = events[place].t
+    column = dice.choice(header.graph.columns).name
+    row = dice.randrange(header.graph.rows)
+    new = dice.choice(
+        (
+            {"event": "stop_requested"},
+            {"event": "stop"},
+            {"event": "pause", "until": t + 0.5},
+            {"event": "write_begin", "rows": row},
+            {"event": "durable", "rows": row},
+            {"event": "checkpoint_durable"},
+            {"event": "checkpoint_failed"},
+            {"event": "crash"},
+            {"event": "end", "outcome": dice.choice(("failed", "interrupted", "success"))},
+            {"event": "drop", "column": column, "rows": row},
+            {"event": "skip", "column": column, "rows": row},
+            {"event": "cancel", "column": column, "rows": row},
+            {"event": "take_back", "column": column, "rows": row},
+            {"event": "lose", "column": column, "rows": row},
+            {"event": "commit_begin", "rows": row},
+            {"event": "committed"},
+            {"event": "worker_lost"},
+            {"event": "recall", "column": column, "rows": row},
+            {"event": "admit", "rows": (row, row + 1)},
+            {"event": "retire", "rows": (row, row + 1)},
+        )
+    )
+    event = msgspec.convert({"seq": 1, "t": t, **new}, Event)
+    return header, [*events[:place], event, *events[place:]]
+
+
+def _cut(dice: random.Random, header: Header, events: list[Event]) -> Trace:
+    """The run ends earlier than it did."""
+    place = dice.randrange(len(events))
+    end = replace(events[-1], outcome=dice.choice(("success", "failed", "stopped", "interrupted")))
+    return header, [*events[:place], replace(end, t=events[place].t)]
+
+
+_EDITS: tuple[tuple[Edit, int], ...] = (
+    (_lose, 3),
+    (_double, 1),
+    (_move, 3),
+    (_copy, 2),
+    (_wait, 3),
+    (_at_once, 1),
+    (_retold, 5),
+    (_promised, 4),
+    (_added, 3),
+    (_cut, 1),
+)
+
+
+def _edited(name: str, number: int, header: Header, events: list[Event]) -> tuple[str, Trace]:
+    dice = random.Random(f"{name} {number}")
+    edits = [one for one, _ in _EDITS]
+    chosen = dice.choices(edits, [weight for _, weight in _EDITS], k=2 if number % 3 == 2 else 1)
+    for edit in chosen:
+        header, events = edit(dice, header, list(events))
+        events = renumbered(events)
+    return ", ".join(edit.__name__[1:] for edit in chosen), (header, events)
+
+
+# Verdicts
+
+
+def verdicts(name: str) -> list[str]:
+    """What the checker says of a run, and of each edited one, in order."""
+    header, events = _run(name)
+    events = events[:EVENTS_MAX]
+    said = [f"as it is: {_verdict(header, events)}"]
+    for number in range(EDITS):
+        edit, (other, edited) = _edited(name, number, header, events)
+        said.append(f"{edit}: {_verdict(other, edited)}")
+    return said
+
+
+def _verdict(header: Header, events: Sequence[Event]) -> str:
+    try:
+        checker = Checker(header, slack_s=1.0)
+        for event in events:
+            if misfit(event):
+                return f"no event at {event.seq}"
+            finding = checker.feed(event)
+            if finding is not None:
+                return f"{finding.clause} at {finding.seq}"
+    except (SpecError, TraceError) as error:
+        return type(error).__name__
+    result = checker.result()
+    words = ["pass", f"{result.completed_rows} rows", *sorted(result.unjudged)]
+    return ", ".join(words)
+
+
+def kept() -> dict[str, list[str]]:
+    """The verdicts of the file, by run."""
+    said: dict[str, list[str]] = json.loads(FILE.read_text(encoding="utf-8"))
+    return said
+
+
+def _differences(found: dict[str, list[str]]) -> Iterator[str]:
+    before = kept() if FILE.exists() else {}
+    for name, said in found.items():
+        was = before.get(name, [])
+        for number, one in enumerate(said):
+            if number >= len(was) or was[number] != one:
+                yield f"{name}, {number}: {one}; was {was[number] if number < len(was) else 'new'}"
+
+
+def main() -> int:
+    """Judge all traces; exit code 1 if a verdict differs from the file and is not written."""
+    found = {name: verdicts(name) for name in runs()}
+    changed = list(_differences(found))
+    print(*changed, sep="\n")
+    if "--write" in sys.argv[1:]:
+        lines = [f" {json.dumps(name)}: {json.dumps(said)}" for name, said in found.items()]
+        write_files(FILE.parent, {FILE.name: "{\n" + ",\n".join(lines) + "\n}\n"})
+        return 0
+    return int(bool(changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
