@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from cellspec.clauses import clauses
+from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.workload import Workload
 from simulations.releases.outcome import Outcome, digest
@@ -49,14 +50,20 @@ class FoundCase:
 
 
 def cases_of(engine: Engine, name: str, outcomes: Mapping[Place, Outcome]) -> list[FoundCase]:
-    """The cases of all runs, each once, by clause in the order of the registry."""
+    """The cases of all runs, each once, by clause in the order of the registry.
+
+    Two that differ in the clauses that were waived are two cases, but not if they are about cost:
+    there the clauses are waived so that the run can be counted to its end, and counts take long.
+    """
+    waived_in = _waived_for_cost(outcomes)
     backends = {entry_point.name: entry_point.backend for entry_point in engine.entry_points}
     found: dict[str, FoundCase] = {}
     for place, outcome in outcomes.items():
         for number, entry in ((outcome.found or {}).get("clauses") or {}).items():
             for failure in entry.get("failures") or filter(None, [entry["failure"]]):
-                waived = tuple(failure.get("waived", ()))
                 work = Workload.from_dict(failure["workload"], f"{place}: {number}")
+                waived = tuple(failure.get("waived", ()))
+                waived = tuple(sorted(waived_in.get((number, work.to_json()), waived)))
                 key = f"{name}_{number}_{digest(work.to_json(), waived)}.json"
                 known = found.get(key)
                 if known is None:
@@ -68,6 +75,18 @@ def cases_of(engine: Engine, name: str, outcomes: Mapping[Place, Outcome]) -> li
     return sorted(
         found.values(), key=lambda one: (order.get(one.case.clause, len(order)), one.size, one.name)
     )
+
+
+def _waived_for_cost(outcomes: Mapping[Place, Outcome]) -> dict[tuple[str, str], set[str]]:
+    """By clause about cost and workload, every clause that was waived in some run of it."""
+    waived: dict[tuple[str, str], set[str]] = {}
+    for outcome in outcomes.values():
+        for number in COST_CLAUSES:
+            entry = ((outcome.found or {}).get("clauses") or {}).get(number) or {}
+            for failure in entry.get("failures") or filter(None, [entry.get("failure")]):
+                work = Workload.from_dict(failure["workload"], number)
+                waived.setdefault((number, work.to_json()), set()).update(failure.get("waived", ()))
+    return waived
 
 
 def explanation_of(failure: Mapping[str, Any]) -> list[str]:

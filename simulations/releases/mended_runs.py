@@ -171,25 +171,11 @@ def _replayed(
     place: Path,
 ) -> dict[str, str]:
     """What each case does with a mend; clauses that break before its own are waived."""
-    said: dict[str, str] = {}
-    left = dict(texts)
-    for _ in range(_TRIES):
-        ends = replays_of(workspace, release, entry_point, left, limit_s, place, place / "packages")
-        said |= {name: each["says"] for name, each in ends.items()}
-        left = {
-            name: _waiving(left[name], each["clause"])
-            for name, each in ends.items()
-            if each["says"] == "another"
-        }
-        if not left:
-            break
-    return said
-
-
-def _waiving(case: str, clause: str) -> str:
-    """The text of a case with one more clause waived."""
-    data = json.loads(case)
-    return json.dumps({**data, "waived": sorted({*data["waived"], clause})})
+    packages = place / "packages"
+    ends = replays_of(
+        workspace, release, entry_point, texts, limit_s, place, packages, tries=_TRIES
+    )
+    return {name: each["says"] for name, each in ends.items()}
 
 
 def _may_mend(cause: Cause, case: str) -> bool:

@@ -87,6 +87,7 @@ def replays_of(
     place: Path,
     packages: Path | None = None,
     verdicts: Path | None = None,
+    tries: int = 1,
 ) -> dict[str, Json]:
     """Replay cases and keep nothing; the result of each, by name.
 
@@ -99,9 +100,11 @@ def replays_of(
         place: a folder for the case files and the output.
         packages: a folder of modules that go before the installed ones.
         verdicts: the file of the suite's verdicts here, which spare replays of cases about cost.
+        tries: runs of a case at most, each with one more clause waived; see
+            `simulations.releases.replay`.
     """
     write_files(place / "cases", dict(cases))
-    replay = _Replay(workspace, release, entry_point, limit_s, place, packages, verdicts)
+    replay = _Replay(workspace, release, entry_point, limit_s, place, packages, verdicts, tries)
     return replay.results_of(cases)
 
 
@@ -124,6 +127,7 @@ class _Replay:
     place: Path
     packages: Path | None
     verdicts: Path | None
+    tries: int
 
     def results_of(self, names: Iterable[str]) -> dict[str, Json]:
         workspace, place = self.workspace, self.place
@@ -139,6 +143,7 @@ class _Replay:
                 f"--backend={self.entry_point.backend}",
                 f"--out={out}",
                 f"--limit-s={self.limit_s}",
+                f"--tries={self.tries}",
                 *([] if self.verdicts is None else [f"--suite={self.verdicts}"]),
                 *(str(place / "cases" / name) for name in left),
             ]

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=[one.name for one in ROUNDS],
         nargs="+",
         default=[one.name for one in ROUNDS],
-        help="first, second, quick, full: how hard the tests look (default: one after the other)",
+        help="first, second, third, quick, full: how hard the tests look (default: all in turn)",
     )
     parser.add_argument(
         "--tests", metavar="NAME", nargs="+", default=NEAR, help="files and folders of tests/"

@@ -105,6 +105,7 @@ class Round:
 ROUNDS = (
     Round("first", "mutation-quick", 0.15, 1),
     Round("second", "mutation-quick", 1.5, 1),
+    Round("third", "mutation-quick", 12.0, 2),
     Round("quick", "mutation-quick", float("inf"), 8),
     Round("full", "mutation", float("inf"), 16, only_drawn=True, times=10),
 )

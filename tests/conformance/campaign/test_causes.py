@@ -10,7 +10,7 @@ import pytest
 from cellspec import ColumnDescriptor, ExecutionTraits
 from cellspec.check.checker import Finding
 from cellspec.conformance.campaign.campaign import run_campaign
-from cellspec.conformance.campaign.causes import Causes, Place
+from cellspec.conformance.campaign.causes import RUN_ON_ALWAYS, RUN_ON_EVERY, Causes, Place
 from cellspec.conformance.campaign.needs import needs_of
 from cellspec.conformance.campaign.options import Options
 from cellspec.conformance.campaign.rehearsal import Rehearsal
@@ -87,6 +87,25 @@ def test_a_bug_that_always_hides_behind_another_is_found_with_that_one_waived() 
     assert clauses_of(causes) == ["SCHED-11", "CKPT-12"]
     # Its smallest workload has no limit, so nothing is left to waive.
     assert causes.roots[1].failure.waived == ()
+
+
+def test_behind_a_bug_that_shows_in_many_workloads_one_of_four_is_run_on() -> None:
+    engine = Engine(limited_or_crashed)
+    causes = Causes(engine)
+
+    def runs_behind(work: Workload) -> int:
+        before = engine.runs
+        causes.sort(RunResult(work, {}, violations=[Finding("SCHED-11", "SCHED-11 broke")]))
+        return engine.runs - before
+
+    for _ in range(RUN_ON_ALWAYS):
+        runs_behind(LIMITED)
+    assert sum(runs_behind(LIMITED) for _ in range(40)) == 10
+    both = CRASHED.replace(limits=Limits(workers=1))
+    assert clauses_of(causes) == ["SCHED-11"]
+    for _ in range(RUN_ON_EVERY):
+        runs_behind(both)
+    assert clauses_of(causes) == ["SCHED-11", "CKPT-12"]
 
 
 def test_a_bug_that_once_hid_behind_another_is_sorted_again_when_it_shows_alone() -> None:

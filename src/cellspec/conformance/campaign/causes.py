@@ -21,7 +21,8 @@ smaller, and belongs to a known root if one of these holds:
   of one chapter are of one kind, but for those against work that is left undone (`LEFT_UNDONE`):
   one bug shows as an idle engine here, as a hang there, and elsewhere as a save that is late.
 
-Otherwise it is a root of its own. Then the workload is run on with the clause waived, and at last
+Otherwise it is a root of its own. Then the workload is run on (of those that show a root that many
+showed before, one in a few is) with the clause waived, and at last
 with every clause waived that is known as a consequence of the roots that it showed, so that one bug
 does not hide others. A symptom that shows only there is a consequence if its smallest workload,
 with every clause judged, still breaks the clause in front of it. Where it shows later with every
@@ -97,6 +98,12 @@ BEHIND_MAX = 2
 
 FAR_WORKLOADS = 100
 """So many failing workloads are run on that often; those after them once."""
+
+RUN_ON_ALWAYS = 100
+"""So many workloads that show a root are run on; of those after them one in `RUN_ON_EVERY`: behind
+a bug that shows in hundreds of workloads the next one shows soon."""
+
+RUN_ON_EVERY = 4
 
 Run: TypeAlias = Callable[[Workload, Collection[str]], RunResult]
 """Runs one workload, with these clauses waived."""
@@ -269,6 +276,8 @@ class Causes:
                 stopped_at = root.failure.clause
             if result.adapter or stopped_at or step == depth or result.stood_still_s:
                 # Nothing comes behind a run that stands still.
+                break
+            if step == 0 and root.found > RUN_ON_ALWAYS and root.found % RUN_ON_EVERY:
                 break
             waived = tuple(sorted({*waived, broken.clause}))
             if step + 1 == depth:

@@ -34,6 +34,7 @@ class CreateRelease:
         custom: the module of custom columns.
         storage: the module of storage.
         seeds: the module that reads seed datasets.
+        configs: the module that builds configurations.
         interface: the module of `create`.
         config: the module of configs.
         errors: the module of errors that models raise.
@@ -52,6 +53,7 @@ class CreateRelease:
     custom: ModuleType
     storage: ModuleType
     seeds: ModuleType
+    configs: ModuleType
     interface: ModuleType
     config: ModuleType
     errors: ModuleType
@@ -164,6 +166,7 @@ def load() -> CreateRelease:
         custom=custom,
         storage=importlib.import_module("data_designer.engine.storage.artifact_storage"),
         seeds=importlib.import_module("data_designer.engine.resources.seed_reader"),
+        configs=importlib.import_module("data_designer.config.config_builder"),
         interface=interface,
         config=config,
         errors=importlib.import_module("data_designer.engine.models.errors"),

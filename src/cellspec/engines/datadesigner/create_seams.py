@@ -73,6 +73,10 @@ class Modules(Protocol):
         """The module that reads seed datasets."""
 
     @property
+    def configs(self) -> ModuleType:
+        """The module that builds configurations."""
+
+    @property
     def frame(self) -> type:
         """The class of tables in memory."""
 
@@ -164,6 +168,7 @@ def seams(
         _observe_rows(modules, listener, swap)
         _observe_storage(modules, listener, swap)
         swap(modules.seeds, "lazy", _sharing_a_database)
+        swap(modules.configs, "get_library_version", _known)
         # It would take over the handlers of the root.
         swap(modules.interface, "configure_logging", lambda _: lambda *_args, **_options: None)
         logger = logging.getLogger("data_designer")
@@ -235,6 +240,12 @@ def _observe_rows(modules: Modules, listener: Listener, swap: _Swap) -> None:
 def _sharing_a_database(lazy: Any) -> Any:
     """DataDesigner's module of late imports, whose database is one for all runs."""
     return _Overlay(lazy, duckdb=_Overlay(lazy.duckdb, connect=lambda: _database().cursor()))
+
+
+@cache
+def _known(version: Callable[[], str]) -> Callable[[], str]:
+    """The version of the library, without a look at its files in each run."""
+    return cache(version)
 
 
 @cache
