@@ -160,7 +160,8 @@ def _with_not_shown(
 ) -> Told:
     """A live cause, with its clauses that nothing measured on the newest release shows."""
     shown = {number for script in one.scripts for number in script.clauses}
-    shown |= {each.clause for each in one.defects if newest in each.breaks_on}
+    broken = [each for each in one.defects if newest in each.breaks_on]
+    shown |= {number for each in broken for number in (each.clause, each.after) if number}
     shown |= {number for number, _, of_root in consequences if shown & set(of_root)}
     return replace(one, not_shown=tuple(each for each in one.entry.clauses if each not in shown))
 

@@ -349,6 +349,10 @@ def test_a_clause_of_a_cause_that_nothing_measured_shows_is_named_as_such(tmp_pa
     assert list(cause_troubles(found)) == []
     broken["consequences"] = {"TABLE-04": {"SCHED-02": 1}}
     assert list(cause_troubles(found)) == [trouble]
+    # So is what a workload of it breaks before the clause that it is about.
+    does = {place: {**said, "first": "TABLE-04"} for place, said in SAME.items()}
+    known = Known(causes_of(tmp_path, two))
+    assert list(cause_troubles(found_in(tmp_path, does, known, v3_0="shows"))) == []
 
 
 @pytest.mark.parametrize("does", [{}, {("1.0", "inner"): {"says": "same"}}])
