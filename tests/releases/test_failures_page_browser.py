@@ -31,15 +31,15 @@ def page() -> str:
 
 def test_the_page_begins_with_the_list_of_failures_alone(browser: Browser, page: str) -> None:
     seen = browser.drive(page, LOOK)
-    assert (seen["shown"], seen["all"], seen["mounted"]) == ([], 63, 0)
+    assert (seen["shown"], seen["all"], seen["mounted"]) == ([], 58, 0)
 
 
 def test_the_address_chooses_the_failure_and_the_event(browser: Browser, page: str) -> None:
-    name = "datadesigner_SCHED-02_a104843d"
+    name = "datadesigner_SCHED-02_d6793709"
     seen = browser.drive(page, LOOK, f"failure={name}&event=5")
     assert seen["shown"] == [name]
-    # The causes lead to it, and the list of failures.
-    assert seen["current"] == [name, name]
+    # Two causes lead to it, and the list of failures.
+    assert seen["current"] == [name, name, name]
     assert (seen["event"], seen["mounted"]) == ("5", 1)
     assert seen["cells"] > 0
 
@@ -48,7 +48,7 @@ def test_the_address_keeps_the_failure_while_the_slider_moves(
     browser: Browser,
     page: str,
 ) -> None:
-    name = "datadesigner_SCHED-02_a104843d"
+    name = "datadesigner_SCHED-02_d6793709"
     driver = """
     move(3);
     await new Promise((resolve) => setTimeout(resolve, 900));

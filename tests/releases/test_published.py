@@ -217,7 +217,7 @@ def test_the_published_pages_are_written_again_from_the_published_file(
     assert markdown(found) == text, late
     assert failures_page(found) == page, late
     shown = [one for one in of_programs["defects"] if one["repeated"] and not one["after"]]
-    assert len(shown) == 63
+    assert len(shown) == 58
     for one in shown:
         assert one["trace"], one["id"]
         assert f'id="failure={one["id"]}"' in page
