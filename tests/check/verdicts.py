@@ -9,18 +9,21 @@ A trace is of a right run, or of such a run with an edit or two: an event that
 is lost, doubled, late, of another row or another attempt; another limit or promise in the header.
 The runs are the first workloads of each profile that the suite draws, on the reference engine, and
 runs of an engine without a plan (`tests.traces.toy_run`). Runs and edits are drawn from the name of
-the run, so they are the same everywhere.
+the run, so they are the same everywhere. Of every fourth finding the words are kept too, and of
+each run, now and then, which steps are allowed next.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -285,17 +288,30 @@ def _edited(name: str, number: int, header: Header, events: list[Event]) -> tupl
 
 
 def verdicts(name: str) -> list[str]:
-    """What the checker says of a run, and of each edited one, in order."""
+    """What the checker says of a run, and of each edited one, and what may happen next in it."""
     header, events = _run(name)
     events = events[:EVENTS_MAX]
     said = [f"as it is: {_verdict(header, events)}"]
     for number in range(EDITS):
         edit, (other, edited) = _edited(name, number, header, events)
-        said.append(f"{edit}: {_verdict(other, edited)}")
-    return said
+        said.append(f"{edit}: {_verdict(other, edited, in_full=number % 4 == 0)}")
+    return [*said, *_enabled(header, events)]
 
 
-def _verdict(header: Header, events: Sequence[Event]) -> str:
+def _enabled(header: Header, events: Sequence[Event]) -> Iterator[str]:
+    """What the machine allows as the next step, now and then in a run."""
+    checker = Checker(header)
+    for event in events:
+        checker.feed(event)
+        if event.seq % 6 == 0:
+            actions = sorted(map(repr, checker.machine.enabled()))
+            kinds = Counter(action.kind for action in checker.machine.enabled())
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+            which = hashlib.blake2b("".join(actions).encode(), digest_size=4).hexdigest()
+            yield f"enabled after {event.seq}: {counts or 'nothing'} ({which})"
+
+
+def _verdict(header: Header, events: Sequence[Event], *, in_full: bool = False) -> str:
     try:
         checker = Checker(header, slack_s=1.0)
         for event in events:
@@ -303,7 +319,8 @@ def _verdict(header: Header, events: Sequence[Event]) -> str:
                 return f"no event at {event.seq}"
             finding = checker.feed(event)
             if finding is not None:
-                return f"{finding.clause} at {finding.seq}"
+                why = f": {finding.detail}" if in_full else ""
+                return f"{finding.clause} at {finding.seq}{why}"
     except (SpecError, TraceError) as error:
         return type(error).__name__
     result = checker.result()
@@ -319,11 +336,10 @@ def kept() -> dict[str, list[str]]:
 
 def _differences(found: dict[str, list[str]]) -> Iterator[str]:
     before = kept() if FILE.exists() else {}
-    for name, said in found.items():
-        was = before.get(name, [])
-        for number, one in enumerate(said):
-            if number >= len(was) or was[number] != one:
-                yield f"{name}, {number}: {one}; was {was[number] if number < len(was) else 'new'}"
+    for name, now in found.items():
+        for number, (one, was) in enumerate(zip_longest(now, before.get(name, ()))):
+            if one != was:
+                yield f"{name}, {number}: {one}; was {was}"
 
 
 def main() -> int:
