@@ -187,6 +187,11 @@ LARGER = [
     (8, 1, 3, False, "wwwwawrw", {2}, 3, 1),
     (9, 1, 5, False, "wrwwaawww", {3, 8}, 5, 7),
     (14, 3, 5, False, "wwwwa", set[int](), 3, 0),
+    (8, 1, 3, False, "wwarrrww", set[int](), 3, 7),
+    (7, 1, 4, False, "waawwwa", {2}, 4, 5),
+    (9, 1, 4, False, "wwwwwaaww", {0, 8, 3}, 4, 2),
+    (10, 1, 4, False, "aawwwwwwaw", set[int](), 5, 4),
+    (10, 1, 4, False, "wwwwwwwwaw", set[int](), 4, 3),
 ]
 
 
