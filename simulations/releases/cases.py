@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -55,38 +55,39 @@ def cases_of(engine: Engine, name: str, outcomes: Mapping[Place, Outcome]) -> li
     Two that differ in the clauses that were waived are two cases, but not if they are about cost:
     there the clauses are waived so that the run can be counted to its end, and counts take long.
     """
-    waived_in = _waived_for_cost(outcomes)
     backends = {entry_point.name: entry_point.backend for entry_point in engine.entry_points}
+    for_cost: dict[tuple[str, str], set[str]] = {}
+    for _, number, failure, work in _failures(outcomes):
+        if number in COST_CLAUSES:
+            for_cost.setdefault((number, work.to_json()), set()).update(failure.get("waived", ()))
     found: dict[str, FoundCase] = {}
-    for place, outcome in outcomes.items():
-        for number, entry in ((outcome.found or {}).get("clauses") or {}).items():
-            for failure in entry.get("failures") or filter(None, [entry["failure"]]):
-                work = Workload.from_dict(failure["workload"], f"{place}: {number}")
-                waived = tuple(failure.get("waived", ()))
-                waived = tuple(sorted(waived_in.get((number, work.to_json()), waived)))
-                key = f"{name}_{number}_{digest(work.to_json(), waived)}.json"
-                known = found.get(key)
-                if known is None:
-                    case = Case(work, number, failure["detail"], backends[place[1]], waived)
-                    known = FoundCase(key, case, failure, ())
-                if place not in known.places:
-                    found[key] = replace(known, places=(*known.places, place))
+    for place, number, failure, work in _failures(outcomes):
+        waived = tuple(failure.get("waived", ()))
+        waived = tuple(sorted(for_cost.get((number, work.to_json()), waived)))
+        key = f"{name}_{number}_{digest(work.to_json(), waived)}.json"
+        known = found.get(key)
+        if known is None:
+            case = Case(work, number, failure["detail"], backends[place[1]], waived)
+            known = FoundCase(key, case, failure, ())
+        if place not in known.places:
+            found[key] = replace(known, places=(*known.places, place))
     order = {number: at for at, number in enumerate(clauses())}
     return sorted(
         found.values(), key=lambda one: (order.get(one.case.clause, len(order)), one.size, one.name)
     )
 
 
-def _waived_for_cost(outcomes: Mapping[Place, Outcome]) -> dict[tuple[str, str], set[str]]:
-    """By clause about cost and workload, every clause that was waived in some run of it."""
-    waived: dict[tuple[str, str], set[str]] = {}
-    for outcome in outcomes.values():
-        for number in COST_CLAUSES:
-            entry = ((outcome.found or {}).get("clauses") or {}).get(number) or {}
-            for failure in entry.get("failures") or filter(None, [entry.get("failure")]):
-                work = Workload.from_dict(failure["workload"], number)
-                waived.setdefault((number, work.to_json()), set()).update(failure.get("waived", ()))
-    return waived
+def _failures(outcomes: Mapping[Place, Outcome]) -> Iterator[tuple[Place, str, Json, Workload]]:
+    """Every failure of every run, with its place, clause and workload."""
+    for place, outcome in outcomes.items():
+        for number, entry in ((outcome.found or {}).get("clauses") or {}).items():
+            for failure in entry.get("failures") or filter(None, [entry["failure"]]):
+                yield (
+                    place,
+                    number,
+                    failure,
+                    Workload.from_dict(failure["workload"], f"{place}: {number}"),
+                )
 
 
 def explanation_of(failure: Mapping[str, Any]) -> list[str]:

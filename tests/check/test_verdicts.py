@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from cellspec.clauses import clauses
-from tests.check.verdicts import kept, runs, verdicts
+from tests.check.verdicts import differences, kept, runs, verdicts
 
 
 @pytest.mark.parametrize("name", runs())
 def test_the_verdicts_are_those_of_the_file(name: str) -> None:
-    found, expected = verdicts(name), kept()[name]
-    changed = [f"{one}; was {was}" for one, was in zip(found, expected, strict=True) if one != was]
+    changed = differences(name, verdicts(name), kept()[name])
     assert not changed, (
         "a change of verdicts that is meant is written by python -m tests.check.verdicts --write: "
         + "; ".join(changed)

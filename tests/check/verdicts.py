@@ -45,7 +45,7 @@ from cellspec.trace import Event, Header
 from cellspec.trace.format import SavingPolicy, misfit
 from tests.traces import EVERYTHING_LIMITS, Dice, everything, renumbered, toy_run
 
-__all__ = ["FILE", "kept", "runs", "verdicts"]
+__all__ = ["differences", "kept", "runs", "verdicts"]
 
 FILE = Path(__file__).with_name("verdicts.json")
 
@@ -114,7 +114,7 @@ def _double(dice: random.Random, header: Header, events: list[Event]) -> Trace:
 
 
 def _move(dice: random.Random, header: Header, events: list[Event]) -> Trace:
-    """One event takes place a little later; the moments stay as they are."""
+    """One event takes place a little earlier or later; the moments stay as they are."""
     moments = [event.t for event in events]
     event = events.pop(dice.randrange(len(events)))
     events.insert(min(len(events), max(0, event.seq - 1 + dice.choice((-2, -1, 1, 2, 5)))), event)
@@ -334,18 +334,19 @@ def kept() -> dict[str, list[str]]:
     return said
 
 
-def _differences(found: dict[str, list[str]]) -> Iterator[str]:
-    before = kept() if FILE.exists() else {}
-    for name, now in found.items():
-        for number, (one, was) in enumerate(zip_longest(now, before.get(name, ()))):
-            if one != was:
-                yield f"{name}, {number}: {one}; was {was}"
+def differences(name: str, now: Sequence[str], before: Sequence[str]) -> list[str]:
+    """What is said of a run now, and was not before, each in a line."""
+    pairs = enumerate(zip_longest(now, before))
+    return [f"{name}, {at}: {one}; was {was}" for at, (one, was) in pairs if one != was]
 
 
 def main() -> int:
     """Judge all traces; exit code 1 if a verdict differs from the file and is not written."""
     found = {name: verdicts(name) for name in runs()}
-    changed = list(_differences(found))
+    before = kept() if FILE.exists() else {}
+    changed = [
+        each for name, now in found.items() for each in differences(name, now, before.get(name, ()))
+    ]
     print(*changed, sep="\n")
     if "--write" in sys.argv[1:]:
         lines = [f" {json.dumps(name)}: {json.dumps(said)}" for name, said in found.items()]

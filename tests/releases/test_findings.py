@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cellspec.clauses import clauses
 from simulations.releases.cases import FoundCase, cases_of
 from simulations.releases.explained import explain
@@ -16,6 +18,23 @@ from simulations.releases.page import pages
 from simulations.releases.published import findings_json
 from simulations.releases.script_files import Script
 from tests.releases.toy import SAID, engine, failure, found_in, outcome, row_of
+
+
+@pytest.mark.parametrize(
+    ("clause", "waived"),
+    [("COST-01", [("DROP-01", "SCHED-02")]), ("TABLE-01", [("DROP-01",), ("SCHED-02",)])],
+)
+def test_cases_about_cost_are_one_whatever_their_runs_waived(
+    tmp_path: Path, clause: str, waived: list[tuple[str, ...]]
+) -> None:
+    def broken(*others: str) -> Outcome:
+        failures = [{**failure(2), "waived": list(others)}]
+        return Outcome("ran", found={"clauses": {clause: {"failures": failures}}})
+
+    outcomes = {("1.0", "inner"): broken("SCHED-02"), ("2.0", "inner"): broken("DROP-01")}
+    cases = cases_of(engine(tmp_path), "toy", outcomes)
+    assert sorted(one.case.waived for one in cases) == waived
+    assert {place for one in cases for place in one.places} == set(outcomes)
 
 
 def test_cases_that_break_a_clause_in_the_same_places_are_one_defect(tmp_path: Path) -> None:

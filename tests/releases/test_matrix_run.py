@@ -200,3 +200,23 @@ def test_differences_are_listed_by_column_line_and_field() -> None:
     ]
     assert differences(work, work.replace(batch_size=None)) == ["without batches of 2 rows"]
     assert differences(work, work.replace(checkpoint_version=2)) == ["another checkpoint_version"]
+
+
+@pytest.mark.parametrize(
+    ("tries", "says", "runs"), [(1, "another", 1), (2, "another", 2), (4, "same", 3)]
+)
+def test_a_replay_waives_what_breaks_before_the_clause_of_the_case(
+    monkeypatch: pytest.MonkeyPatch, tries: int, says: str, runs: int
+) -> None:
+    before = ["SCHED-02", "SCHED-03"]
+    waived: list[tuple[str, ...]] = []
+
+    def once(_backend: object, one: Case, _suite: object) -> dict[str, str]:
+        waived.append(one.waived)
+        first = next((clause for clause in before if clause not in one.waived), one.clause)
+        return {"says": "same" if first == one.clause else "another", "clause": first}
+
+    monkeypatch.setattr("simulations.releases.replay._once", once)
+    said = replayed(ReferenceBackend(), case(2), tries=tries)
+    assert (said["says"], len(waived)) == (says, runs)
+    assert waived == [tuple(before[:number]) for number in range(runs)]

@@ -58,6 +58,21 @@ REDRAWS_MAX = 100
 """How often a workload is drawn again for a backend that cannot be asked for it."""
 
 
+@contextmanager
+def _heap_left_alone() -> Iterator[None]:
+    """Have the garbage collector pass over all that exists now.
+
+    It would look through every module that the engine has imported, again and again, and pandas
+    alone has some hundred thousand objects.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@_heap_left_alone()
 def run_campaign(
     run: Run,
     profile: str,
@@ -98,46 +113,31 @@ def run_campaign(
     pairs = Pairs(profile, beside)
     evidence.pairs, evidence.pair_goals = pairs.met, pairs.goals
     places = _places(profile, seed, seeds, max_examples)
-    with _heap_left_alone():
-        for place, work in campaign_workloads(pairs, places, rehearsal=rehearsal, fit=fit):
-            waived = always
-            try:
-                result = run(work, waived)
-            except Interrupted as stop:
-                causes.add_interrupted(stop.result, place, waived)
-                raise
-            except Exception as error:
-                pass_on(error)
-                error.add_note(
-                    f"workload {place.example} of profile {profile}, seed {place.seed}: {work!r}"
-                )
-                raise
-            if result.violations:
-                found = causes.sort(result, place, waived, stops_at)
-                for failure in found.failures:
-                    campaign.failures.setdefault(failure.clause, failure)
-                result, waived = found.last, found.waived
-                evidence.stopped_at = found.stopped_at
-                evidence.stood_still = bool(found.stopped_at) and causes.waited_enough
-            _account(evidence, work, result, partial(run, work, waived), deterministic)
-            if evidence.stopped_at:
-                break
+    for place, work in campaign_workloads(pairs, places, rehearsal=rehearsal, fit=fit):
+        waived = always
+        try:
+            result = run(work, waived)
+        except Interrupted as stop:
+            causes.add_interrupted(stop.result, place, waived)
+            raise
+        except Exception as error:
+            pass_on(error)
+            error.add_note(
+                f"workload {place.example} of profile {profile}, seed {place.seed}: {work!r}"
+            )
+            raise
+        if result.violations:
+            found = causes.sort(result, place, waived, stops_at)
+            for failure in found.failures:
+                campaign.failures.setdefault(failure.clause, failure)
+            result, waived = found.last, found.waived
+            evidence.stopped_at = found.stopped_at
+            evidence.stood_still = bool(found.stopped_at) and causes.waited_enough
+        _account(evidence, work, result, partial(run, work, waived), deterministic)
+        if evidence.stopped_at:
+            break
     evidence.waived = always
     return campaign
-
-
-@contextmanager
-def _heap_left_alone() -> Iterator[None]:
-    """Have the garbage collector pass over all that exists now.
-
-    It would look through every module that the engine has imported, thousands of times: with pandas
-    and pyarrow that is a fifth of the CPU time of a campaign.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def campaign_workloads(
