@@ -78,8 +78,10 @@ def nothing_is_left_to_say(
     monkeypatch.setattr(sys, "unraisablehook", lambda event: said.append(repr(event.exc_value)))
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
+        gc.freeze()  # what other tests left is not collected here
         yield
         gc.collect(1)  # the young objects only: what this test left, in little time
+        gc.unfreeze()
     said += [str(warning.message) for warning in warned]
     said += [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
     assert said == []
