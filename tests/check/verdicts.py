@@ -7,10 +7,15 @@ changes a verdict without seeing it. `test_verdicts` compares all of them.
 
 A trace is of a right run, or of such a run with an edit or two: an event that
 is lost, doubled, late, of another row or another attempt; another limit or promise in the header.
-The runs are the first workloads of each profile that the suite draws, on the reference engine, and
-runs of an engine without a plan (`tests.traces.toy_run`). Runs and edits are drawn from the name of
-the run, so they are the same everywhere. Of every fourth finding the words are kept too, and of
-each run, now and then, which steps are allowed next.
+The runs are the first workloads of each profile that the suite draws, on the reference engine,
+runs of an engine without a plan (`tests.traces.toy_run`), and simulated ones with endpoints
+(`tests.check.endpoint_runs`). Runs and edits are drawn from the name of the run, so they are the
+same everywhere.
+
+A trace that breaks a clause is judged again with that clause waived, which says what the machine
+makes of a step that it refused. Of every fourth finding the words are kept too; of the explanation,
+of what was counted and of the timeline a checksum, which tells that they changed, and not how; and
+of each run, now and then, which steps are allowed next.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from contextlib import suppress
 from functools import cache
 from itertools import islice, zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -32,6 +38,7 @@ from msgspec.structs import replace
 
 from cellspec import FailurePolicy, Limits
 from cellspec.check.checker import Checker
+from cellspec.check.timeline import ChromeWriter
 from cellspec.conformance.campaign.campaign import campaign_workloads
 from cellspec.conformance.campaign.causes import Place
 from cellspec.conformance.campaign.pairs import Pairs
@@ -43,6 +50,8 @@ from cellspec.errors import SpecError, TraceError
 from cellspec.files import write_files
 from cellspec.trace import Event, Header
 from cellspec.trace.format import SavingPolicy, misfit
+from tests.check.endpoint_runs import draw
+from tests.recompute.runner import run as simulate
 from tests.traces import EVERYTHING_LIMITS, Dice, everything, renumbered, toy_run
 
 __all__ = ["differences", "kept", "runs", "verdicts"]
@@ -55,11 +64,17 @@ OF_A_PROFILE = 12
 TOYS = 24
 """Runs of the engine without a plan."""
 
+AT_ENDPOINTS = 60
+"""Simulated runs with endpoints."""
+
 EDITS = 40
 """Edited traces of each run; of three one has two edits."""
 
 EVENTS_MAX = 260
 """Longer runs say nothing new, and take their time."""
+
+WAIVED_MAX = 2
+"""So many clauses are waived in turn."""
 
 Trace = tuple[Header, list[Event]]
 Edit = Callable[[random.Random, Header, list[Event]], Trace]
@@ -72,7 +87,8 @@ def runs() -> list[str]:
     """The names of all runs."""
     drawn = [profile.name for profile in PROFILES if profile.drawn]
     of_profiles = [f"{name} {number}" for name in drawn for number in range(OF_A_PROFILE)]
-    return [*of_profiles, *(f"toy {number}" for number in range(TOYS))]
+    toys = [f"toy {number}" for number in range(TOYS)]
+    return [*of_profiles, *toys, *(f"endpoints {number}" for number in range(AT_ENDPOINTS))]
 
 
 @cache
@@ -88,6 +104,8 @@ def _run(name: str) -> Trace:
     kind, number = name.rsplit(" ", 1)
     if kind == "toy":
         return _toy(int(number))
+    if kind == "endpoints":
+        return _at_endpoints(int(number))
     result = run_workload(ReferenceBackend(), _workloads(kind)[int(number)])
     header = msgspec.convert(result.header, Header)
     return header, [msgspec.convert(event, Event) for event in result.events]
@@ -98,6 +116,13 @@ def _toy(number: int) -> Trace:
     failures = FailurePolicy(1 + number % 3, *((4, 0.5) if number % 4 == 3 else ()))
     dice = Dice(crash=0.05, skip=0.4) if number % 2 else None
     return toy_run(everything(4 + number % 5), limits, failures, seed=number, dice=dice)
+
+
+def _at_endpoints(number: int) -> Trace:
+    with TemporaryDirectory() as folder:
+        header, *lines = simulate(draw(number), Path(folder)).trace
+    events = [line for line in map(json.loads, lines) if "event" in line]
+    return msgspec.json.decode(header, type=Header), msgspec.convert(events, list[Event])
 
 
 # Edits
@@ -216,7 +241,21 @@ def _promised(dice: random.Random, header: Header, events: list[Event]) -> Trace
         {"timeout_s": dice.choice((0.25, 1.0))},
         {"claim_version": dice.choice((0, 1, 2, 3))},
     )
+    if header.endpoints and dice.random() < 0.7:
+        columns = [column.name for column in header.graph.columns]
+        promises = ({"endpoints": _leaf(dice, header.endpoints, columns)},)
     return replace(header, **dice.choice(promises)), events
+
+
+def _leaf(dice: random.Random, value: Any, columns: Sequence[str]) -> Any:
+    """The same with another value in one place, however deep."""
+    if not isinstance(value, dict | list | tuple) or not value:
+        return _other(dice, value, "", columns)
+    if isinstance(value, dict):
+        chosen = dice.choice(sorted(value))
+        return value | {chosen: _leaf(dice, value[chosen], columns)}
+    place = dice.randrange(len(value))
+    return [_leaf(dice, one, columns) if at == place else one for at, one in enumerate(value)]
 
 
 def _added(dice: random.Random, header: Header, events: list[Event]) -> Trace:
@@ -291,10 +330,13 @@ def verdicts(name: str) -> list[str]:
     """What the checker says of a run, and of each edited one, and what may happen next in it."""
     header, events = _run(name)
     events = events[:EVENTS_MAX]
-    said = [f"as it is: {_verdict(header, events)}"]
+    said = [f"as it is: {_verdict(header, events)}, {_timeline(header, events)}"]
     for number in range(EDITS):
         edit, (other, edited) = _edited(name, number, header, events)
-        said.append(f"{edit}: {_verdict(other, edited, in_full=number % 4 == 0)}")
+        every_fourth = number % 4 == 0
+        said.append(f"{edit}: {_verdict(other, edited, in_full=every_fourth)}")
+        if every_fourth:
+            said[-1] += f", {_timeline(other, edited)}"
     return [*said, *_enabled(header, events)]
 
 
@@ -307,25 +349,63 @@ def _enabled(header: Header, events: Sequence[Event]) -> Iterator[str]:
             actions = sorted(map(repr, checker.machine.enabled()))
             kinds = Counter(action.kind for action in checker.machine.enabled())
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-            which = hashlib.blake2b("".join(actions).encode(), digest_size=4).hexdigest()
-            yield f"enabled after {event.seq}: {counts or 'nothing'} ({which})"
+            yield f"enabled after {event.seq}: {counts or 'nothing'} ({_checksum(actions)})"
 
 
 def _verdict(header: Header, events: Sequence[Event], *, in_full: bool = False) -> str:
+    """What is found, then what is found without the clauses that were broken."""
+    said: list[str] = []
+    waived: list[str] = []
+    while len(waived) <= WAIVED_MAX:
+        found, clause = _judge(header, events, waived, in_full=in_full and not waived)
+        said.append(found)
+        if clause is None:
+            break
+        waived.append(clause)
+    return "; ".join(said)
+
+
+def _judge(
+    header: Header, events: Sequence[Event], waived: Sequence[str], *, in_full: bool
+) -> tuple[str, str | None]:
+    """The words about a trace, and the clause that it breaks."""
     try:
-        checker = Checker(header, slack_s=1.0)
+        checker = Checker(header, waive=waived, slack_s=1.0)
         for event in events:
             if misfit(event):
-                return f"no event at {event.seq}"
+                return f"no event at {event.seq}", None
             finding = checker.feed(event)
             if finding is not None:
+                # The first line is the clause, which may be put into better words.
+                check = _checksum(finding.explanation[1:])
                 why = f": {finding.detail}" if in_full else ""
-                return f"{finding.clause} at {finding.seq}{why}"
+                return f"{finding.clause} at {finding.seq} ({check}){why}", finding.clause
     except (SpecError, TraceError) as error:
-        return type(error).__name__
+        return f"{type(error).__name__} ({_checksum(str(error))})", None
     result = checker.result()
-    words = ["pass", f"{result.completed_rows} rows", *sorted(result.unjudged)]
-    return ", ".join(words)
+    counted = [sorted(result.counts.items()), sorted(result.evidence.items()), result.outcome]
+    check = _checksum([*counted, result.incarnations, result.inferred, result.compares_config])
+    unjudged = sorted(result.unjudged)
+    return ", ".join([f"pass ({check})", f"{result.completed_rows} rows", *unjudged]), None
+
+
+def _timeline(header: Header, events: Sequence[Event]) -> str:
+    """A checksum of the Chrome trace events."""
+    put: list[dict[str, Any]] = []
+    try:
+        writer = ChromeWriter(header, put.append)
+        for event in events:
+            if misfit(event):
+                break
+            writer.add(event)
+        writer.close()
+    except (SpecError, TraceError) as error:
+        return f"no timeline ({_checksum(str(error))})"
+    return f"{len(put)} in its timeline ({_checksum(put)})"
+
+
+def _checksum(value: object) -> str:
+    return hashlib.blake2b(repr(value).encode(), digest_size=3).hexdigest()
 
 
 def kept() -> dict[str, list[str]]:
