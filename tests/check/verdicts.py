@@ -15,7 +15,8 @@ same everywhere.
 A trace that breaks a clause is judged again with that clause waived, which says what the machine
 makes of a step that it refused. Of every fourth finding the words are kept too; of the explanation,
 of what was counted and of the timeline a checksum, which tells that they changed, and not how; and
-of each run, now and then, which steps are allowed next.
+of each run, now and then, which steps are allowed next. Of random walks through the machine
+(`tests.machine.walks`) checksums are kept.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from cellspec.files import write_files
 from cellspec.trace import Event, Header
 from cellspec.trace.format import SavingPolicy, misfit
 from tests.check.endpoint_runs import draw
+from tests.machine.walks import in_short
 from tests.recompute.runner import run as simulate
 from tests.traces import EVERYTHING_LIMITS, Dice, everything, renumbered, toy_run
 
@@ -73,6 +75,9 @@ EDITS = 40
 EVENTS_MAX = 260
 """Longer runs say nothing new, and take their time."""
 
+WALKS = 80
+"""Groups of ten walks."""
+
 WAIVED_MAX = 2
 """So many clauses are waived in turn."""
 
@@ -88,7 +93,8 @@ def runs() -> list[str]:
     drawn = [profile.name for profile in PROFILES if profile.drawn]
     of_profiles = [f"{name} {number}" for name in drawn for number in range(OF_A_PROFILE)]
     toys = [f"toy {number}" for number in range(TOYS)]
-    return [*of_profiles, *toys, *(f"endpoints {number}" for number in range(AT_ENDPOINTS))]
+    at_endpoints = [f"endpoints {number}" for number in range(AT_ENDPOINTS)]
+    return [*of_profiles, *toys, *at_endpoints, *(f"walks {number}" for number in range(WALKS))]
 
 
 @cache
@@ -328,12 +334,15 @@ def _edited(name: str, number: int, header: Header, events: list[Event]) -> tupl
 
 def verdicts(name: str) -> list[str]:
     """What the checker says of a run, and of each edited one, and what may happen next in it."""
+    kind, number = name.rsplit(" ", 1)
+    if kind == "walks":
+        return [in_short(one) for one in range(10 * int(number), 10 * int(number) + 10)]
     header, events = _run(name)
     events = events[:EVENTS_MAX]
     said = [f"as it is: {_verdict(header, events)}, {_timeline(header, events)}"]
-    for number in range(EDITS):
-        edit, (other, edited) = _edited(name, number, header, events)
-        every_fourth = number % 4 == 0
+    for place in range(EDITS):
+        edit, (other, edited) = _edited(name, place, header, events)
+        every_fourth = place % 4 == 0
         said.append(f"{edit}: {_verdict(other, edited, in_full=every_fourth)}")
         if every_fourth:
             said[-1] += f", {_timeline(other, edited)}"
