@@ -235,3 +235,29 @@ def test_the_work_for_a_commit_does_not_grow_with_the_rows_that_are_claimed() ->
 
     small = min(cost_s(500) for _ in range(3))
     assert min(cost_s(16_000) for _ in range(2)) < 5 * small
+
+
+@pytest.mark.clause("CKPT-05")
+def test_a_dropped_row_of_a_later_batch_needs_nothing_in_a_commit() -> None:
+    columns = [
+        ColumnDescriptor("a", traits=T.START),
+        ColumnDescriptor("e", traits=T.BATCH_BARRIER | T.ORDERED, dependencies=["a"]),
+    ]
+    run = Machine(ExecutionGraph(6, columns, batch_size=3), failures=FailurePolicy())
+    for row in range(6):
+        run.start_cell(0, row)
+        if row == 3:
+            run.fail_cell(0, row, "permanent")
+            run.record_drop(0, 3, 4)
+        else:
+            run.complete_cell(0, row)
+    for scope in range(2):
+        run.start_barrier(1, scope)
+        run.complete_barrier(1, scope)
+    run.emit(1, 2, 3)
+    run.commit_begin((6, ((2, 4),)))
+    run.commit_failed()
+    # Row 4 has a value, so it needs the rows of the first batch.
+    run.emit(1, 4, 5)
+    with pytest.raises(Violation, match=r"^CKPT-05: e\[4\] is in a commit, but e\[0\], which"):
+        run.commit_begin((6, ((2, 5),)))

@@ -31,6 +31,7 @@ from cellspec import (
     Violation,
 )
 from cellspec.graph.graph import BarrierScope
+from cellspec.graph.rowset import ranges_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.killers import Killers
 from cellspec.machine.limits import ClaimKind, SavePolicy
@@ -46,11 +47,11 @@ A_LINE = 20
 
 _KINDS = (T.NONE, T.NONE, T.ROW_STREAMABLE, T.BARRIER, T.BATCH_BARRIER)
 _SELDOM = {
-    "crash": 0.04,
+    "crash": 0.05,
     "end": 0.1,
     "stop": 0.3,
-    "worker_lost": 0.15,
-    "take_back": 0.2,
+    "worker_lost": 0.3,
+    "take_back": 0.3,
     "fail": 0.4,
 }
 """How often a kind of step is taken into account."""
@@ -64,10 +65,11 @@ def walk(number: int) -> Iterator[tuple[str, str]]:
     machine = _machine(dice)
     told = hashlib.blake2b(digest_size=3)
 
-    def note(*news: int) -> None:
+    def note(*news: object) -> None:
         told.update(repr(news).encode())
 
     machine.listen(None, note, note, note)
+    machine.on_step = note
     for _ in range(STEPS):
         step = _step(dice, machine)
         told.update(repr((step, _state(machine))).encode())
@@ -150,6 +152,7 @@ def _machine(dice: random.Random) -> Machine:
         claims=ClaimKind(3, by_column=maybe(0.7)) if maybe(0.4) else None,
         hears_late=maybe(0.2),
     )
+    machine.state.offers_losses = maybe(0.5)
     if maybe(0.2):
         machine.state.killers = Killers(dice.randint(1, 2))
     if maybe(0.3):
@@ -200,8 +203,8 @@ def _likely(dice: random.Random, machine: Machine) -> Action | None:
     kinds = kinds or list(by_kind)
     if not kinds:
         return None
-    # What goes on with the work is taken three times as often.
-    kinds += [kind for kind in kinds if kind in ("start", "complete")] * 2
+    # What goes on with the work is taken three times as often, and so is what soon may not be.
+    kinds += [kind for kind in kinds if kind in ("start", "complete", "lose")] * 2
     return dice.choice(by_kind[dice.choice(kinds)])
 
 
@@ -224,11 +227,14 @@ def _odd(dice: random.Random, machine: Machine, action: Action | None) -> Action
         {"rows": span if action.scope is None and (of_node or action.rows) else action.rows},
         {"column": name if of_node else action.column},
         {"attempt": dice.choice((1, 2, 3))},
+        {"rejected": ranges_of(row for row in range(rows) if dice.random() < 0.5)},
+        {"abandoned": True},
     ]
     if action.kind == "resume":
         changes = [
             {"records": max(1, rows + dice.choice((-2, -1, 1, 2, 3)))},
-            {"records": rows + 1, "keep": True},
+            {"records": rows + dice.choice((1, 2, 5)), "keep": True},
+            {"records": rows + dice.choice((0, 1)), "keep_config": True},
             {"dropped": (span,)},
             {"skipped": {name: (span,)}},
             {"claim": _other_claim(dice, action.claim or (), rows)},
@@ -276,6 +282,14 @@ def _any(dice: random.Random, machine: Machine, name: str, span: tuple[int, int]
             Action("complete", name, scope=scope, rejected=(span,)),
             Action("start", name, scope=scope, reads=(span,)),
             Action("start", name, span),
+            Action("start", name, span),
+            Action("emit", name, span),
+            Action("complete", name, span),
+            Action("cancel", name, span),
+            Action("take_back", name, span),
+            Action("fail", name, span),
+            Action("fail", name, scope=scope),
+            Action("commit_begin", dice.choice(("", name)), span, commit=dice.choice((None, 1))),
             Action("end", outcome=dice.choice(("success", "stopped", "failed", "interrupted"))),
         )
     )

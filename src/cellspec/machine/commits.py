@@ -95,12 +95,16 @@ def _check_inputs(
                 )
     if not rule.ordered:
         return
-    # Of a barrier the rows of one batch may come in any order.
-    mine = span[1] - 1 if rule.is_barrier else span[0]
+    # A dropped row needs nothing. Of a barrier the rows of one batch may come in any order, so the
+    # last row tells.
+    rows = reversed(range(*span)) if rule.is_barrier else range(*span)
+    mine = next((row for row in rows if row not in run.counters.dropped), None)
+    if mine is None:
+        return
     limit = mine // rule.scope_rows * rule.scope_rows if rule.is_barrier else mine
     for start, stop in spans(minus(_rows((known.firsts[column], limit)), cells[column])):
         row = known.first_outside(column, start, stop)
-        if row >= 0 and any(one not in run.counters.dropped for one in range(*span)):
+        if row >= 0:
             run.breaks(
                 "CKPT-05",
                 f"{cell_words(rule.name, mine)} is in a commit, but "
