@@ -75,8 +75,8 @@ EDITS = 40
 EVENTS_MAX = 260
 """Longer runs say nothing new, and take their time."""
 
-WALKS = 80
-"""Groups of ten walks."""
+WALKS = 84
+"""Groups of ten walks, each of one theme."""
 
 WAIVED_MAX = 2
 """So many clauses are waived in turn."""

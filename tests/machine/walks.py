@@ -16,7 +16,7 @@ import hashlib
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from cellspec import (
@@ -46,7 +46,9 @@ A_LINE = 20
 """Steps that one checksum of the short form tells of."""
 
 _KINDS = (T.NONE, T.NONE, T.ROW_STREAMABLE, T.BARRIER, T.BATCH_BARRIER)
-_SELDOM = {
+_WEIGHTS = {
+    "start": 3.0,
+    "complete": 3.0,
     "crash": 0.05,
     "end": 0.1,
     "stop": 0.3,
@@ -54,24 +56,45 @@ _SELDOM = {
     "take_back": 0.3,
     "fail": 0.4,
 }
-"""How often a kind of step is taken into account."""
+"""How likely a kind of step is, where it is not 1."""
+
+_LOSSES = {
+    "worker_lost": 2.0,
+    "lose": 12.0,
+    "complete": 6.0,
+    "crash": 0.02,
+    "durable": 0.05,
+    "commit_begin": 0.05,
+}
+
+_THEMES: tuple[dict[str, float], ...] = (
+    {},
+    _LOSSES,
+    _LOSSES | {"fail": 1.0, "drop": 2.0, "durable": 0.2},
+    {"fail": 2.0, "drop": 2.0, "durable": 0.3, "checkpoint_begin": 0.3},
+    {"skip": 3.0, "durable": 0.3, "checkpoint_begin": 0.3},
+    {"crash": 0.4, "commit_begin": 2.0, "checkpoint_begin": 2.0, "checkpoint_failed": 0.3},
+    {"take_back": 2.0, "admit": 2.0, "retire": 2.0, "checkpoint_begin": 0.3},
+)
+"""What a walk has more of, or less."""
 
 _FAILURES: tuple[Failure, ...] = ("retryable", "retryable", "backpressure", "timeout", "permanent")
 
 
 def walk(number: int) -> Iterator[tuple[str, str]]:
     """The steps of the walk with this number, in words, each with a checksum of all up to it."""
-    dice = random.Random(f"walk {number}")
-    machine = _machine(dice)
+    dice, theme = random.Random(f"walk {number}"), _THEMES[number // 10 % len(_THEMES)]
+    machine = _machine(dice, theme)
     told = hashlib.blake2b(digest_size=3)
 
     def note(*news: object) -> None:
         told.update(repr(news).encode())
 
-    machine.listen(None, note, note, note)
+    columns = range(machine.graph.num_columns)
+    machine.listen([partial(note, column) for column in columns], note, note, note)
     machine.on_step = note
     for _ in range(STEPS):
-        step = _step(dice, machine)
+        step = _step(dice, machine, _WEIGHTS | theme)
         told.update(repr((step, _state(machine))).encode())
         yield step, told.hexdigest()
         if machine.ended and dice.random() < 0.3:
@@ -91,23 +114,18 @@ def _state(machine: Machine) -> object:
     return sorted(snapshot(machine).items()), claims, rows, list(machine.enabled())
 
 
-def checksum(value: object) -> str:
-    """Six digits that are others for another value, by its repr."""
-    return hashlib.blake2b(repr(value).encode(), digest_size=3).hexdigest()
-
-
 # Pipelines
 
 
-def _machine(dice: random.Random) -> Machine:
+def _machine(dice: random.Random, theme: Mapping[str, float]) -> Machine:
     def maybe(chance: float) -> bool:
         return dice.random() < chance
 
     columns: list[ColumnDescriptor] = []
-    skips = maybe(0.4)
+    skips, order = maybe(0.8 if "skip" in theme else 0.3), dice.choice((0.1, 0.5))
     for name in "abcde"[: dice.randint(1, 5)]:
         before = [item.name for item in columns]
-        traits = dice.choice(_KINDS) | (T.ORDERED if maybe(0.25) else T.NONE)
+        traits = dice.choice(_KINDS) | (T.ORDERED if maybe(order) else T.NONE)
         if T.ORDERED in traits and T.ROW_STREAMABLE in traits:
             traits = T.ROW_STREAMABLE
         needs = dice.sample(before, dice.randint(min(1, len(before)), min(2, len(before))))
@@ -122,16 +140,16 @@ def _machine(dice: random.Random) -> Machine:
         )
     scope: BarrierScope = "batch" if maybe(0.15) else "declared"
     size = dice.randint(1, 4)
-    graph = ExecutionGraph(dice.randint(1, 8), columns, batch_size=size, barrier_scope=scope)
+    graph = ExecutionGraph(dice.randint(1, 10), columns, batch_size=size, barrier_scope=scope)
     taking = {item.name: dice.choice("xy") for item in columns if maybe(0.4)}
     limits = Limits(
         workers=dice.choice((None, 1, 2, 4)),
         resources={"x": 1, "y": dice.randint(1, 3)},
         column_resource=taking,
-        group_rows=dice.randint(1, 3) if maybe(0.35) else None,
+        group_rows=dice.randint(1, 3) if maybe(0.8 if "admit" in theme else 0.25) else None,
     )
     failures = FailurePolicy(
-        dice.randint(1, 3),
+        1 if "drop" in theme else dice.randint(1, 3),
         stop_window=dice.randint(1, 4) if maybe(0.2) else None,
         stop_rate=dice.choice((0.3, 0.5, 1.0)),
         timeout_s=2.0 if maybe(0.15) else None,
@@ -149,10 +167,10 @@ def _machine(dice: random.Random) -> Machine:
         idle_s=dice.choice((0.0, 0.0, 1.0)),
         slack_s=0.5 if maybe(0.1) else 0.0,
         bypass=dice.choice((0, 1, 2)) if maybe(0.2) else None,
-        claims=ClaimKind(3, by_column=maybe(0.7)) if maybe(0.4) else None,
+        claims=ClaimKind(3, by_column=maybe(0.7)) if maybe(0.5) else None,
         hears_late=maybe(0.2),
     )
-    machine.state.offers_losses = maybe(0.5)
+    machine.state.offers_losses = "lose" in theme or maybe(0.3)
     if maybe(0.2):
         machine.state.killers = Killers(dice.randint(1, 2))
     if maybe(0.3):
@@ -165,13 +183,13 @@ def _machine(dice: random.Random) -> Machine:
 # Steps
 
 
-def _step(dice: random.Random, machine: Machine) -> str:
+def _step(dice: random.Random, machine: Machine, weights: Mapping[str, float]) -> str:
     """What was tried, and what the machine said to it."""
     if dice.random() < 0.12:
         t = machine.now + dice.choice((0.0, 0.5, 0.5, 1.0, 1.0, 3.0, 3.0, -0.5))
         return _answer(f"wait until {t}", partial(machine.at, t))
-    offered = action = _likely(dice, machine)
-    if action is None or dice.random() < 0.2:
+    offered = action = _likely(dice, machine, weights)
+    if action is None or dice.random() < 0.15:
         action = _odd(dice, machine, action)
     words = _words(action)
     answer = _answer(words, partial(machine.apply, action))
@@ -194,18 +212,18 @@ def _words(action: Action) -> str:
     return " ".join([action.kind, *more])
 
 
-def _likely(dice: random.Random, machine: Machine) -> Action | None:
-    """A step that is allowed; those that end much are seldom taken where there is another."""
+def _likely(dice: random.Random, machine: Machine, weights: Mapping[str, float]) -> Action | None:
+    """A step that is allowed, of a kind by its weight."""
     by_kind: dict[str, list[Action]] = defaultdict(list)
     for action in machine.enabled():
         by_kind[action.kind].append(action)
-    kinds = [kind for kind in by_kind if dice.random() < _SELDOM.get(kind, 1.0)]
-    kinds = kinds or list(by_kind)
-    if not kinds:
+    if not by_kind:
         return None
-    # What goes on with the work is taken three times as often, and so is what soon may not be.
-    kinds += [kind for kind in kinds if kind in ("start", "complete", "lose")] * 2
-    return dice.choice(by_kind[dice.choice(kinds)])
+    if "lose" in weights and not machine.crashed and dice.random() < 0.06:
+        # Only the first loss of a worker is offered.
+        return Action("worker_lost")
+    (kind,) = dice.choices(list(by_kind), [weights.get(kind, 1.0) for kind in by_kind])
+    return dice.choice(by_kind[kind])
 
 
 def _odd(dice: random.Random, machine: Machine, action: Action | None) -> Action:
