@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from cellspec import ColumnDescriptor, ExecutionTraits
+from cellspec import ColumnDescriptor, ExecutionTraits, Limits
 from cellspec.conformance import Workload, run_workload
 from cellspec.conformance.judge.coverage import coverage_of
 from cellspec.conformance.report.workload_table import workload_section
@@ -23,6 +23,7 @@ from cellspec.conformance.run.torn_writes import FileWatch, watched
 from cellspec.engines.reference import ReferenceBackend
 from tests.conformance.journal_engine import Claims, CommitJournal, Commits, Tables
 from tests.conformance.odd.saves_seldom import SavesByGroup
+from tests.conformance.second_engine import ColumnFirst
 from tests.matrix.journal_mutants import JOURNAL_MUTANTS
 
 Writes = Callable[[Path, FileWatch], None]
@@ -197,3 +198,21 @@ def test_without_the_capability_or_a_file_the_process_does_not_die_of_a_file() -
     by_base = SavesByGroup()
     by_base.capabilities |= {"torn_writes"}
     assert run_workload(by_base, WORK).outcomes == ["success"]
+
+
+def test_a_process_that_its_call_ended_dies_no_second_time_at_a_file() -> None:
+    # The cell ends the process between the crash step and the operation that would be torn; what
+    # the engine still writes down on its way out is lost.
+    work = Workload(
+        (ColumnDescriptor("a"),),
+        rows=5,
+        limits=Limits(group_rows=3),
+        crashes=(7,),
+        killers=(("a", 3),),
+        torn=(3,),
+        latency_s={"a": 0.0},
+        order_seed=7,
+    )
+    result = run_workload(ColumnFirst(), work)
+    assert result.violations == []
+    assert result.torn == []

@@ -179,6 +179,8 @@ class Recorder:
 
     def _die(self, why: str) -> NoReturn:
         self.gone.set()
+        if self.files is not None:
+            self.files.disarm()
         self.before_crash()
         self._freeze()
         self.halt("crash", Crash(why))

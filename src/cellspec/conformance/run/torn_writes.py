@@ -94,6 +94,10 @@ class FileWatch:
             for path, file in self._files.items():
                 _read(path, file)
 
+    def disarm(self) -> None:
+        """The process is gone, of this or of something else: what it still does counts no more."""
+        self._armed = False
+
     def look(self) -> None:
         """Count the write that ended since the last look, if there was one; it may be the one."""
         if not self._armed or self.died_at:
