@@ -516,7 +516,8 @@ class Incarnation:
 
     def has_turn(self, rule: ColumnRule, row: int) -> bool:
         if rule.is_barrier:
-            return (rule.name, self.scope(rule, row)[1] - 1) in self.finished_barriers
+            finished = (rule.name, self.scope(rule, row)[1] - 1) in self.finished_barriers
+            return finished and self.is_in(row)
         if rule.ordered and not self.are_resolved(rule.name, row):
             return False
         return self.is_in(row) and not self.in_flight(rule.name, row)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cellspec import CheckpointError, ColumnDescriptor, ExecutionGraph, GraphError
+from cellspec import CheckpointError, ColumnDescriptor, ExecutionGraph
 from cellspec.engine import AsyncioEngine
 from cellspec.errors import Violation
-from cellspec.graph.configuration import Config, changed_columns, config_digest
+from cellspec.graph.configuration import Config
 from cellspec.machine.machine import Action, Machine
 
 
@@ -37,20 +37,6 @@ def run(folder: Path, graph: ExecutionGraph, *, keep_config: bool = False) -> st
         keep_config=keep_config,
     )
     return asyncio.run(engine.run()).outcome
-
-
-def test_a_digest_follows_from_the_data_and_not_from_the_order_of_its_keys() -> None:
-    assert config_digest({"model": "m", "prompt": "p"}) == config_digest(
-        {"prompt": "p", "model": "m"}
-    )
-    assert config_digest({"prompt": "p"}) != config_digest({"prompt": "q"})
-    with pytest.raises(GraphError, match="expected JSON data"):
-        config_digest({"prompt": object()})
-
-
-def test_only_what_is_known_on_both_sides_is_compared() -> None:
-    assert changed_columns({"a": "1", "b": "1"}, {"a": "2", "c": "2"}) == ("a",)
-    assert changed_columns(None, {"a": "2"}) == ()
 
 
 def test_a_version_changes_the_configuration_and_not_the_fingerprint() -> None:

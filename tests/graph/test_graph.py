@@ -122,6 +122,10 @@ def test_descriptors_compare_by_the_fields_that_a_graph_reads() -> None:
             lambda: C("a", side_effects="bc"),
             "column 'a': side_effects: expected a list of names, got a str",
         ),
+        (
+            lambda: C("a", version=2),  # type: ignore[arg-type]
+            "column 'a': version: expected a text, got 2; config_digest makes one of JSON data",
+        ),
     ],
 )
 def test_a_descriptor_that_makes_no_sense_is_refused(
@@ -314,6 +318,13 @@ def test_columns_come_in_topological_order_and_a_valid_order_is_kept(case: Case)
     assert again.fingerprint == graph.fingerprint
 
 
+@pytest.mark.clause("GRAPH-04")
+def test_of_columns_that_may_come_next_the_one_that_was_given_first_does() -> None:
+    names = ["d", "a", "c", "b", "e"]
+    columns = [C("z", dependencies=["b"]), *map(C, names), C("y", dependencies=["d"])]
+    assert ExecutionGraph(1, columns).column_names == [*names[:4], "z", "e", "y"]
+
+
 @given(case=cases())
 def test_a_graph_shows_the_columns_and_rows_it_was_made_of(case: Case) -> None:
     graph = case.graph()
@@ -422,6 +433,19 @@ def test_a_cell_can_be_skipped_by_its_own_condition_or_if_an_input_can(case: Cas
         assert rule.skippable == (rule.name in able)
 
 
+@pytest.mark.clause("SKIP-01")
+@pytest.mark.parametrize("propagates", [True, False])
+def test_one_input_that_may_be_skipped_is_enough(propagates: bool) -> None:
+    columns = [
+        *(C(name, may_skip=name == "b") for name in "abc"),
+        C("d", dependencies=["a", "b", "c"], propagate_skip=propagates),
+        C("e", dependencies=["d"], propagate_skip=True),
+        C("f", dependencies=["d"], propagate_skip=False, may_skip=True),
+    ]
+    found = [rule.skippable for rule in ExecutionGraph(1, columns).rules.columns]
+    assert found == [False, True, False, propagates, propagates, True]
+
+
 @pytest.mark.clause("GRAPH-17")
 @given(case=cases())
 def test_iter_nodes_gives_every_node_once_after_all_that_it_depends_on(case: Case) -> None:
@@ -454,6 +478,21 @@ def test_a_start_column_that_is_a_barrier_starts_with_its_barrier() -> None:
         BarrierNodeId("a"),
         CellNodeId(0, "b"),
         CellNodeId(1, "b"),
+    ]
+
+
+@pytest.mark.clause("GRAPH-12", "SCHED-13")
+def test_of_an_ordered_start_column_only_the_first_node_is_a_start_node() -> None:
+    columns = [
+        C("a", traits=T.START | T.BATCH_BARRIER),
+        C("b", traits=T.START | T.BATCH_BARRIER | T.ORDERED),
+        C("c", traits=T.START | T.ORDERED),
+    ]
+    graph = ExecutionGraph(3, columns, batch_size=2)
+    assert list(graph.iter_start_nodes()) == [
+        *(BarrierNodeId("a", batch) for batch in (0, 1)),
+        BarrierNodeId("b", 0),
+        CellNodeId(0, "c"),
     ]
 
 
@@ -631,6 +670,23 @@ def test_a_graph_answers_alike_whatever_kind_of_tracker_it_is_asked_with(
             node = nodes[answers[step] % len(nodes)]
             mark(completed, node)
             model.mark(node)
+
+
+class NoRow:
+    """A tracker of another engine, which refuses to be asked about a row that there is not."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def __contains__(self, node: NodeId) -> bool:
+        assert isinstance(node, BarrierNodeId) or node.row < self.rows
+        return True
+
+
+@pytest.mark.clause("GRAPH-18")
+def test_a_foreign_tracker_is_not_asked_about_rows_beyond_the_last() -> None:
+    tracker: Any = NoRow(3)
+    assert ExecutionGraph(3, [C("a")]).get_completed_row_count(tracker) == 3
 
 
 @pytest.mark.clause("GRAPH-18", "GRAPH-14")

@@ -13,7 +13,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from cellspec import Action, ColumnDescriptor, ExecutionTraits, Limits, Machine, SpecError
+from cellspec import (
+    Action,
+    ColumnDescriptor,
+    ExecutionGraph,
+    ExecutionTraits,
+    Limits,
+    Machine,
+    SpecError,
+)
 from cellspec.errors import Violation
 from cellspec.machine.policy import admission_leads_nowhere
 from tests.pair import Pair
@@ -246,3 +254,15 @@ def test_a_group_that_waits_for_nobody_makes_no_other_wait() -> None:
         while step := next((each for each in run.enabled() if each.kind in now), None):
             run.apply(step)
     assert run.completed_rows == 17
+
+
+@pytest.mark.clause("SKIP-01")
+def test_a_cell_is_not_skipped_before_its_row_group_is_admitted() -> None:
+    columns = [ColumnDescriptor("a", may_skip=True)]
+    run = Machine(ExecutionGraph(4, columns), Limits(group_rows=2))
+    message = "SKIP-01: a[2] is skipped although it waits for row group 1, which is not admitted"
+    with pytest.raises(Violation) as caught:
+        run.skip_cell(0, 2)
+    assert str(caught.value) == message
+    run.admit(2, 4)
+    run.skip_cell(0, 2)

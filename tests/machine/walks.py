@@ -45,7 +45,8 @@ STEPS = 160
 A_LINE = 20
 """Steps that one checksum of the short form tells of."""
 
-_KINDS = (T.NONE, T.NONE, T.ROW_STREAMABLE, T.BARRIER, T.BATCH_BARRIER)
+_BARRIERS = (T.BARRIER, T.BATCH_BARRIER, T.BATCH_BARRIER)
+_KINDS = (T.NONE, T.NONE, T.NONE, T.ROW_STREAMABLE, *_BARRIERS)
 _WEIGHTS = {
     "start": 3.0,
     "complete": 3.0,
@@ -67,13 +68,25 @@ _LOSSES = {
     "commit_begin": 0.05,
 }
 
+_COMMITS = {
+    "complete": 6.0,
+    "crash": 0.3,
+    "durable": 0.3,
+    "commit_begin": 2.0,
+    "committed": 3.0,
+    "commit_failed": 0.3,
+    "checkpoint_failed": 0.3,
+}
+
 _THEMES: tuple[dict[str, float], ...] = (
     {},
     _LOSSES,
     _LOSSES | {"fail": 1.0, "drop": 2.0, "durable": 0.2},
     {"fail": 2.0, "drop": 2.0, "durable": 0.3, "checkpoint_begin": 0.3},
     {"skip": 3.0, "durable": 0.3, "checkpoint_begin": 0.3},
-    {"crash": 0.4, "commit_begin": 2.0, "checkpoint_begin": 2.0, "checkpoint_failed": 0.3},
+    _COMMITS,
+    _COMMITS | {"worker_lost": 1.0, "lose": 12.0, "fail": 0.8, "drop": 2.0},
+    _COMMITS | {"skip": 3.0, "fail": 0.8, "drop": 2.0},
     {"take_back": 2.0, "admit": 2.0, "retire": 2.0, "checkpoint_begin": 0.3},
 )
 """What a walk has more of, or less."""
@@ -122,10 +135,11 @@ def _machine(dice: random.Random, theme: Mapping[str, float]) -> Machine:
         return dice.random() < chance
 
     columns: list[ColumnDescriptor] = []
+    kinds = (*_KINDS, *_BARRIERS) if "committed" in theme else _KINDS
     skips, order = maybe(0.8 if "skip" in theme else 0.3), dice.choice((0.1, 0.5))
     for name in "abcde"[: dice.randint(1, 5)]:
         before = [item.name for item in columns]
-        traits = dice.choice(_KINDS) | (T.ORDERED if maybe(order) else T.NONE)
+        traits = dice.choice(kinds) | (T.ORDERED if maybe(order) else T.NONE)
         if T.ORDERED in traits and T.ROW_STREAMABLE in traits:
             traits = T.ROW_STREAMABLE
         needs = dice.sample(before, dice.randint(min(1, len(before)), min(2, len(before))))
@@ -167,7 +181,7 @@ def _machine(dice: random.Random, theme: Mapping[str, float]) -> Machine:
         idle_s=dice.choice((0.0, 0.0, 1.0)),
         slack_s=0.5 if maybe(0.1) else 0.0,
         bypass=dice.choice((0, 1, 2)) if maybe(0.2) else None,
-        claims=ClaimKind(3, by_column=maybe(0.7)) if maybe(0.5) else None,
+        claims=ClaimKind(3, by_column=maybe(0.8)) if "committed" in theme or maybe(0.3) else None,
         hears_late=maybe(0.2),
     )
     machine.state.offers_losses = "lose" in theme or maybe(0.3)

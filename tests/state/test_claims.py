@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,9 @@ from cellspec.state.claims import (
     Claim,
     Rows,
     are_prefixes,
+    as_prefixes,
     beyond,
+    count_parts,
     count_rows,
     covers,
     end_of,
@@ -120,3 +124,58 @@ def test_a_cell_out_of_order_is_one_whose_earlier_cells_are_missing(
     by_name = {"free": free, "row": rows, "batch": batched}
     claim = tuple(value_of(by_name[name]) for name in graph.column_names)
     assert order_gap(claim, graph.rules, dropped) == min(odd, default=None)
+
+
+# Many small cases, drawn without Hypothesis: a hundred take as long as one of its examples.
+
+
+def test_sets_are_combined_as_sets_are_in_many_cases() -> None:
+    dice = random.Random("claims")
+    for _ in range(1000):
+        rows, others = (
+            frozenset(row for row in range(TOTAL) if dice.random() < dice.choice((0.3, 0.6, 0.9)))
+            for _ in range(2)
+        )
+        mine, theirs = value_of(rows), value_of(others)
+        assert join(mine, theirs) == value_of(rows | others)
+        assert meet(mine, theirs) == value_of(rows & others)
+        assert minus(mine, theirs) == value_of(rows - others)
+        assert first_outside(mine, theirs) == min(rows - others, default=-1)
+        assert normal((*spans(mine), *spans(theirs), (3, 3), (9, 2))) == value_of(rows | others)
+        claim = (0, mine, theirs)
+        reached = [row in rows | others for row in range(TOTAL)]
+        assert [reaches(claim, row) for row in range(TOTAL)] == reached
+        for size in (1, 2, 5):
+            parts = [range(n, min(n + size, TOTAL)) for n in range(0, TOTAL, size)]
+            whole = sum(frozenset(part) <= rows for part in parts)
+            assert count_parts(mine, size, TOTAL) == whole
+
+
+@pytest.mark.clause("CKPT-05")
+def test_of_an_ordered_column_the_first_cell_out_of_order_is_found_in_many_cases() -> None:
+    dice, traits = random.Random("order"), ExecutionTraits
+    for _ in range(400):
+        size = dice.randint(1, 5)
+        columns = [
+            ColumnDescriptor("row", traits=traits.ORDERED),
+            ColumnDescriptor("batch", traits=traits.BATCH_BARRIER | traits.ORDERED),
+        ]
+        graph = ExecutionGraph(TOTAL, columns, batch_size=size)
+        dropped = {row for row in range(TOTAL) if dice.random() < 0.3}
+        odd: list[tuple[int, int]] = []
+        claim: list[Rows] = []
+        for index in range(2):
+            share, first = dice.choice((0.2, 0.7)), dice.randint(0, TOTAL)
+            rows = {row for row in range(TOTAL) if row < first or dice.random() < share}
+            claim.append(value_of(frozenset(rows)))
+            for row in sorted(rows - dropped):
+                before = range(row // size * size if index else row)
+                odd += [(index, row)] * (not rows.issuperset(before))
+        found = order_gap(tuple(claim), graph.rules, dropped)
+        assert found == (odd[0] if odd else None)
+
+
+def test_a_claim_with_a_gap_is_no_number_of_rows_a_column() -> None:
+    assert as_prefixes((3, 0)) == (3, 0)
+    with pytest.raises(ValueError, match="a claim with a gap"):
+        as_prefixes((3, ((1, 2),)))

@@ -237,11 +237,11 @@ def skip_cell(run: RunState, column: int, row: int) -> None:
         )
     elif state not in (READY, SKIP_READY):
         waits = state < RANGED
-        run.breaks(
-            "SKIP-01",
-            f"{where} is skipped although it "
-            + ("waits for others" if waits else "has started, or is resolved"),
-        )
+        why = "waits for others" if waits else "has started, or is resolved"
+        held = unadmitted_group(run, row) if waits else None
+        if held is not None:
+            why = f"waits for row group {held}, which is not admitted"
+        run.breaks("SKIP-01", f"{where} is skipped although it {why}")
         if not waits and state != BACKOFF:
             return
         run.backoffs.pop((column, row), None)
