@@ -319,6 +319,14 @@ def test_columns_come_in_topological_order_and_a_valid_order_is_kept(case: Case)
 
 
 @pytest.mark.clause("GRAPH-04")
+def test_the_columns_of_a_cycle_are_named_each_once_after_the_one_that_needs_it() -> None:
+    needs = {"d": "x", "x": "", "a": "c", "c": "b", "b": "a"}
+    with pytest.raises(GraphError) as caught:
+        ExecutionGraph(1, [C(name, dependencies=[*need]) for name, need in needs.items()])
+    assert caught.value.positions == (2, 3, 4)
+
+
+@pytest.mark.clause("GRAPH-04")
 def test_of_columns_that_may_come_next_the_one_that_was_given_first_does() -> None:
     names = ["d", "a", "c", "b", "e"]
     columns = [C("z", dependencies=["b"]), *map(C, names), C("y", dependencies=["d"])]

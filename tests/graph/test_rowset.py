@@ -51,6 +51,10 @@ def test_a_set_of_rows_gives_those_within_a_range_in_order(
     assert list(RowSet(41, rows).within(start, stop)) == sorted(rows & set(range(start, stop)))
 
 
+def test_flags_are_of_rows_from_0_on_if_nothing_else_is_said() -> None:
+    assert list(flagged(b"\1\1\0\1")) == [(0, 2), (3, 4)]
+
+
 @given(rows=few, start=ends, stop=ends)
 def test_a_set_of_rows_is_made_of_flags_or_of_ranges(rows: set[int], start: int, stop: int) -> None:
     flags = bytes(row in rows for row in range(42))
@@ -139,7 +143,7 @@ def some_rows(dice: random.Random, total: int) -> set[int]:
     """Rows, in spans and alone; now and then all, or none."""
     if dice.random() < 0.15:
         return set(range(total)) if dice.random() < 0.5 else set()
-    spans = [(dice.randrange(total), dice.randint(1, 24)) for _ in range(dice.randint(0, 2))]
+    spans = [(dice.randrange(total), dice.choice((3, 24, 90))) for _ in range(dice.randint(0, 2))]
     rows = {row for start, length in spans for row in range(start, min(start + length, total))}
     return rows | {dice.randrange(total) for _ in range(dice.randint(0, 3))}
 
@@ -147,7 +151,7 @@ def some_rows(dice: random.Random, total: int) -> set[int]:
 def test_a_set_of_rows_answers_as_a_set_however_it_was_made() -> None:
     dice = random.Random("sets of rows")
     for _ in range(400):
-        total = dice.randint(1, 50)
+        total = dice.randint(1, dice.choice((50, 50, 250)))
         rows = some_rows(dice, total)
         ranges = ranges_of(sorted(rows))
         added = RowSet(total)

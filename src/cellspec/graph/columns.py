@@ -62,14 +62,14 @@ class ColumnDescriptor:
     """
 
     name: str
-    config: Any = field(default=None, compare=False)
-    generator_cls: type | None = field(default=None, compare=False)
-    traits: ExecutionTraits = ExecutionTraits.NONE
-    dependencies: tuple[str, ...] = ()
-    side_effects: tuple[str, ...] = ()
-    may_skip: bool = False
-    propagate_skip: bool = True
-    version: str | None = None
+    config: Any = field(compare=False)
+    generator_cls: type | None = field(compare=False)
+    traits: ExecutionTraits
+    dependencies: tuple[str, ...]
+    side_effects: tuple[str, ...]
+    may_skip: bool
+    propagate_skip: bool
+    version: str | None
 
     def __init__(
         self,
