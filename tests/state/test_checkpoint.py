@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,7 @@ from cellspec import (
     ThreadSafeCompletionTracker,
     Violation,
 )
+from cellspec.state.checkpoint import Payload, expect_config, kept_digests, make_payload
 from cellspec.text import counted
 from tests.oracles import Definition
 from tests.strategies import Case, cases, damaged
@@ -457,6 +459,61 @@ def test_a_column_without_claimed_cells_or_without_a_version_is_not_compared() -
     assert CompletionTracker.from_checkpoint(stated, GRAPH).to_checkpoint(GRAPH, 3) == stated
 
 
+def versioned(**versions: str) -> ExecutionGraph:
+    return ExecutionGraph(5, [item.replace(version=versions.get(item.name)) for item in COLUMNS])
+
+
+@pytest.mark.clause("CKPT-20")
+def test_the_first_changed_column_with_claimed_cells_is_named() -> None:
+    old, new = versioned(a="1", b="1", c="1"), versioned(a="2", b="2", c="2")
+    expect_config(new, (0, 0, 0), old.config)
+    with pytest.raises(CheckpointError, match="config: 'c' has claimed cells"):
+        expect_config(new, (0, 0, 1), old.config)
+    expect_config(new, (3, 3, 3), new.config)
+
+
+@pytest.mark.clause("CKPT-20")
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        (versioned(a="1", b="1").config, versioned(a="1"), "'b'"),
+        (versioned(a="1").config, versioned(a="1", b="1", c="1"), "'b'"),
+        (versioned(b="1").config, versioned(a="1"), "'a', 'b'"),
+        (None, versioned(a="1"), "'a'"),
+        ({"z": "5e", **versioned(b="1").config}, versioned(), "'b'"),
+        ({"z": "5e"}, versioned(c="1"), ""),
+        (None, versioned(), ""),
+    ],
+)
+def test_claimed_cells_that_cannot_be_compared_are_warned_of(
+    before: dict[str, str] | None, after: ExecutionGraph, named: str
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        expect_config(after, (5, 2, 0), before)
+    said = [str(each.message) for each in caught]
+    words = f"checkpoint: config: claimed cells of {named} are not compared: they were made"
+    assert len(said) == bool(named)
+    assert all(each.startswith(words) for each in said)
+    # It points to the line that asked.
+    assert all(each.filename == __file__ for each in caught)
+
+
+@pytest.mark.clause("CKPT-20")
+def test_of_each_changed_column_with_claimed_cells_the_digest_is_kept_behind_earlier_ones() -> None:
+    old, new = versioned(a="1", b="1", c="1"), versioned(a="2", b="2", c="2")
+    claim, before = (0, 5, ((4, 5),)), old.config
+    kept = kept_digests(new, Payload(claim, dict(before), {"b": ("5e",), "a": ("6f",)}))
+    assert kept == {"a": ("6f",), "b": ("5e", before["b"]), "c": (before["c"],)}
+    assert kept_digests(new, Payload(claim)) == {}
+    # Each is written down.
+    assert make_payload(new, claim, 3, new.config, kept)["kept"] == {
+        "a": ["6f"],
+        "b": ["5e", before["b"]],
+        "c": [before["c"]],
+    }
+
+
 RANGES = (
     "expected ranges [start, stop) of integers within 0 to 5, in order, none empty, none touching"
 )
@@ -476,6 +533,30 @@ BAD_SETS: list[tuple[dict[str, Any], str]] = [
     ({"kept": {"z": ["5e"]}}, "kept: expected columns of the graph, got 'z'"),
     ({"kept": {"a": []}}, "kept.a: expected a list of strings, not empty, got []"),
     ({"kept": {"a": ["5e", 5]}}, "kept.a: expected a list of strings, not empty, got ['5e', 5]"),
+    ({"kept": {"a": "5e"}}, "kept.a: expected a list of strings, not empty, got '5e'"),
+    ({"kept": {"a": ["5e"], "b": []}}, "kept.b: expected a list of strings, not empty, got []"),
+    ({"kept": {"a": ["5e"], "z": ["5e"]}}, "kept: expected columns of the graph, got 'z'"),
+    ({"config": {"a": "5e", "b": 5}}, "config.b: expected a string, got 5"),
+    *(
+        ({"column_rows": {**V3["column_rows"], "c": [[4, 5], odd]}}, f"column_rows.c: {RANGES}")
+        for odd in ([5], 5, [5, 5], [4, 5])
+    ),
+    *(
+        ({"column_rows": {**V3["column_rows"], "c": [odd]}}, f"column_rows.c: {RANGES}")
+        for odd in ([4, 4], [4.0, 5], [4, 5.0], [False, 1], [0, True], [-1, 1])
+    ),
+    (
+        {"column_rows": {"a": [[0, 3]], "b": [[0, 4]], "c": []}},
+        "column_rows.b: claims 4 rows, but its input 'a' claims 3",
+    ),
+    (
+        {"column_rows": {"a": [[0, 3]], "b": [[1, 4]], "c": []}},
+        "column_rows.b: claims b[3], but its input 'a' does not",
+    ),
+    (
+        {"column_rows": {"a": [[1, 5]], "b": [[0, 4]], "c": []}},
+        "column_rows.b: claims b[0], but its input 'a' does not",
+    ),
     ({"rows": 1}, "rows: unknown in version 3"),
 ]
 
