@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cellspec import ThreadSafeCompletionTracker
 from tests.mutation import faults as made
 from tests.mutation.faults import faults, modules
+from tests.mutation.judging import codes_in
 from tests.mutation.page import PAGE, numbers_on, page
 from tests.mutation.results import Results, argued
 
@@ -75,6 +77,16 @@ def test_an_edit_renames_the_faults_of_no_other_function(
     assert {fault.digest for fault in before if fault.unit == "first"}.isdisjoint(
         fault.digest for fault in after
     ), "what was found of a function does not hold when the function says something else"
+
+
+def test_a_method_that_forgets_super_has_code_that_can_stand_for_its_own() -> None:
+    found = [one for one in faults("state.tracker") if "super().mark_complete" in one.key]
+    assert [one.unit for one in found] == ["ThreadSafeCompletionTracker.mark_complete"]
+    name = found[0].unit
+    (code,) = (code for code in codes_in(found[0].code()) if code.co_qualname == name)
+    own = ThreadSafeCompletionTracker.mark_complete.__code__
+    assert code.co_freevars == own.co_freevars == ("__class__",)
+    assert code.co_code != own.co_code
 
 
 @pytest.fixture(scope="module")

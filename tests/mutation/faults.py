@@ -152,7 +152,7 @@ def _walk(module: str, source: _Source, node: ast.AST, within: _Within, seen: Co
                     number,
                 )
             )
-            source.slots.append((node, name, place, child, ast.Pass() if other is None else other))
+            source.slots.append((node, name, place, child, other or _nothing(child)))
         if isinstance(child, ast.FunctionDef | ast.ClassDef):
             inside = dataclasses.replace(inside, where=f"{inside.where}.{child.name}".lstrip("."))
             if isinstance(child, ast.FunctionDef) and not within.unit:
@@ -161,6 +161,17 @@ def _walk(module: str, source: _Source, node: ast.AST, within: _Within, seen: Co
                     inside, unit=inside.where, first=first, digest=_digest(ast.unparse(child))
                 )
         _walk(module, source, child, inside, seen)
+
+
+def _nothing(forgotten: ast.AST) -> ast.stmt:
+    """What stands for a statement that was forgotten; a function that asked `super` still may.
+
+    The code of a function cannot be replaced by one that knows another number of outer names, and
+    `super` brings the name of the class.
+    """
+    if any(isinstance(node, ast.Name) and node.id == "super" for node in ast.walk(forgotten)):
+        return ast.Expr(ast.Name("super", ast.Load()))
+    return ast.Pass()
 
 
 def _changes(node: ast.AST) -> Iterator[ast.AST | None]:

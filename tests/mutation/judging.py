@@ -38,7 +38,17 @@ import pytest
 
 from tests.mutation.faults import PACKAGE, ROOMS, ROOT, Fault, path_of
 
-__all__ = ["NEAR", "ROUNDS", "Learned", "Round", "Tests", "file_of", "files_of", "forked"]
+__all__ = [
+    "NEAR",
+    "ROUNDS",
+    "Learned",
+    "Round",
+    "Tests",
+    "codes_in",
+    "file_of",
+    "files_of",
+    "forked",
+]
 
 _OUT_OF_TIME = "out of time"
 
@@ -318,7 +328,7 @@ class _Learning(_Plugin):
         for (path, name, first), live in Live().functions.items():
             if "<locals>" in name or not path.startswith(_WATCHED):
                 continue
-            for code in (code for one in live for code in _codes(one.__code__)):
+            for code in (code for one in live for code in codes_in(one.__code__)):
                 self._units[id(code)] = f"{_module_of(path)}:{name}", first
                 if sys.version_info >= (3, 12):
                     sys.monitoring.set_local_events(_TOOL, code, sys.monitoring.events.LINE)
@@ -522,7 +532,7 @@ class Live:
     def swap(self, fault: Fault) -> None:
         """Give the functions of an imported module the code of a mutant; nothing stays cached."""
         path, unit = str(path_of(fault.module)), fault.unit
-        for code in _codes(fault.code()):
+        for code in codes_in(fault.code()):
             if code.co_qualname != unit and not code.co_qualname.startswith(f"{unit}.<locals>"):
                 continue
             for function in self.functions.get((path, code.co_qualname, code.co_firstlineno), ()):
@@ -537,12 +547,12 @@ def _is_ours(function: Any) -> bool:
     return code is not None and str(code.co_filename).startswith(str(PACKAGE))
 
 
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
     """A code object and all inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
+            yield from codes_in(constant)
 
 
 def _module_of(path: str) -> str:
