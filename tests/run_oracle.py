@@ -104,6 +104,8 @@ class RunModel:
         self.just_ended: dict[NodeId, bool] = {}
         """What ended at this moment, and whether well: the process may not have noted it yet."""
         self.once_durable: set[CellNodeId] = set()
+        self.stored_at: float | None = None
+        self.cut_off = False
         self.read_by: dict[BarrierNodeId, Spans] = {}
         self.once_read: dict[BarrierNodeId, set[Spans]] = {}
         self.crashed = self.ended = False
@@ -1341,7 +1343,7 @@ class RunModel:
         return {"DROP-04"} if any(lost) else set()
 
     def store(self, columns: Iterable[str], rows: Iterable[int]) -> None:
-        self.has_stored = True
+        self.has_stored, self.stored_at = True, self.now
         if self.now > self.excused_at:
             self.excused.clear()
         reported, those_rows = set(columns), set(rows)
@@ -1517,6 +1519,7 @@ class RunModel:
         self.died_in.update(in_flight)
         self.died_with.update({*in_flight, *self.just_ended, *self.to_try_again})
         self.crashed = True
+        self.cut_off = self.stored_at == self.now
         self._halt()
 
     def _halt(self) -> None:
@@ -1669,10 +1672,14 @@ class RunModel:
         self.doubtful = []
         self.crashed = self.ended = False
         safe = {CellNodeId(r, name) for name in self.stored for r in self.stored[name]}
+        if self.cut_off:
+            # It may not have come to say of all of it that it is durable.
+            safe |= {cell for cell in self.results if cell.row not in self.dropped}
         for barrier, read in self.read_by.items():
-            if safe & set(self._scopes.get(barrier, ())):
+            if self.cut_off or safe & set(self._scopes.get(barrier, ())):
                 self.once_read.setdefault(barrier, set()).add(read)
         self.read_by.clear()
+        self.stored_at, self.cut_off = None, False
         self.once_durable |= {cell for cell in safe if self.results.get(cell) == VALUE}
         self.durable_drops = self.pending_drops = set(drops)
         self._begin_life(claim, results, drops)

@@ -75,7 +75,7 @@ EDITS = 40
 EVENTS_MAX = 260
 """Longer runs say nothing new, and take their time."""
 
-WALKS = 108
+WALKS = 120
 """Groups of ten walks, each of one theme."""
 
 WAIVED_MAX = 2

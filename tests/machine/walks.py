@@ -17,6 +17,8 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from cellspec import (
@@ -34,8 +36,8 @@ from cellspec.graph.graph import BarrierScope
 from cellspec.graph.rowset import ranges_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.killers import Killers
-from cellspec.machine.limits import ClaimKind, SavePolicy
-from cellspec.state.claims import Claim, Rows, normal
+from cellspec.machine.limits import ClaimKind, SavePolicy, check_limits
+from cellspec.state.claims import Claim, Rows, covers, normal
 from tests.pair import snapshot
 
 __all__ = ["in_short", "walk"]
@@ -88,6 +90,14 @@ _THEMES: tuple[dict[str, float], ...] = (
     _COMMITS | {"worker_lost": 1.0, "lose": 12.0, "fail": 0.8, "drop": 2.0},
     _COMMITS | {"skip": 3.0, "fail": 0.8, "drop": 2.0},
     {"take_back": 2.0, "admit": 2.0, "retire": 2.0, "checkpoint_begin": 0.3},
+    {
+        "crash": 0.4,
+        "complete": 6.0,
+        "skip": 2.0,
+        "fail": 0.8,
+        "drop": 2.0,
+        "checkpoint_failed": 0.3,
+    },
 )
 """What a walk has more of, or less."""
 
@@ -169,6 +179,11 @@ def _machine(dice: random.Random, theme: Mapping[str, float]) -> Machine:
         timeout_s=2.0 if maybe(0.15) else None,
     )
     saving = dice.choice((SavePolicy(rows=2), SavePolicy(seconds=2.0))) if maybe(0.2) else None
+    with suppress(SpecError):
+        # A barrier may need more groups at once than that.
+        check = replace(limits, groups=dice.choice((None, 1, 2, 3)) if limits.group_rows else None)
+        check_limits(check, graph.rules)
+        limits = check
     machine = Machine(
         graph,
         limits,
@@ -205,10 +220,33 @@ def _step(dice: random.Random, machine: Machine, weights: Mapping[str, float]) -
     offered = action = _likely(dice, machine, weights)
     if action is None or dice.random() < 0.15:
         action = _odd(dice, machine, action)
+    if action.kind == "resume" and dice.random() < 0.6:
+        action = _given_back(dice, machine, action)
     words = _words(action)
     answer = _answer(words, partial(machine.apply, action))
     assert answer == words or action != offered, f"offered, and refused: {answer}"
     return answer
+
+
+def _given_back(dice: random.Random, machine: Machine, action: Action) -> Action:
+    """A resume that says what storage gave back beside the claim, and with what configuration."""
+    names, counters, claim = machine.graph.column_names, machine.counters, action.claim or ()
+    drops = [row for row in counters.dropped if any(covers(rows, row) for rows in claim)]
+    skipped = {
+        names[column]: ranges_of(row for row in sorted(rows) if covers(claim[column], row))
+        for column, rows in sorted(counters.skipped.items())
+    }
+    if dice.random() < 0.7:
+        named = {name: rows for name, rows in skipped.items() if rows}
+        action = action._replace(dropped=ranges_of(drops), skipped=named)
+    if dice.random() < 0.3:
+        config = {name: dice.choice("112") for name in names if dice.random() < 0.7}
+        action = action._replace(config=config, keep_config=dice.random() < 0.4)
+    if dice.random() < 0.3:
+        more = dice.choice((-1, 1, 2))
+        records = max(1, machine.graph.num_records + more)
+        action = action._replace(records=records, keep=dice.random() < 0.6)
+    return action
 
 
 def _answer(words: str, step: Callable[[], object]) -> str:

@@ -2,16 +2,20 @@
 
 A cache may outlive a crash although the run's claims do not cover what it holds. Its answers are
 neither claims nor calls: a recalled node could start now, takes no worker and spends no attempt.
+
+What one write made durable may take several reports. Of a process that dies between them nobody can
+say that a value was not durable: whatever it had made may be recalled.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cellspec.errors import Violation
 from cellspec.graph.nodes import barrier_key, column_of, place_of
-from cellspec.graph.rowset import rows_of
+from cellspec.graph.rowset import flagged, ranges_of, rows_of
 from cellspec.machine.explain_refusal import (
     expect_running,
     judge_start,
@@ -19,21 +23,46 @@ from cellspec.machine.explain_refusal import (
     refuse_barrier,
 )
 from cellspec.machine.run_state import RunState
-from cellspec.state.claims import covers
-from cellspec.state.codes import READY, RUNNING, has_begun
+from cellspec.state.claims import Rows, as_rows, covers, join, minus, normal
+from cellspec.state.codes import CLAIMED, DONE, READY, RUNNING, has_begun
 from cellspec.text import listed, row_words
 
-__all__ = ["note_reads", "recall_barrier", "recall_cells"]
+__all__ = ["note_durable", "recall_barrier", "recall_cells"]
+
+_IS_COMPLETE = bytes(code in (DONE, CLAIMED) for code in range(256))
 
 
-def note_reads(run: RunState) -> None:
-    """A process is over: a barrier whose output is durable may be recalled for what it read."""
+def note_durable(run: RunState) -> None:
+    """A process is over: what it made durable may be recalled, of a barrier for what it read."""
+    for column, rows in enumerate(run.once_durable):
+        safe = normal(run.on_storage.ranges(column))
+        if run.cut_off:
+            safe = join(safe, _made(run, column))
+        run.once_durable[column] = join(rows, minus(safe, _without_value(run, column)))
     known = run.once_read
     for key, reads in run.reads.items() if known is not None else ():
         column, scope = column_of(key), place_of(key)
         span = run.graph.rules.scope_bounds(column, scope)
-        if known is not None and run.on_storage.within(column, *span):
+        if known is not None and (run.cut_off or run.on_storage.within(column, *span)):
             known.setdefault(key, set()).add(reads)
+    run.stored_at, run.cut_off = -math.inf, False
+
+
+def _made(run: RunState, column: int) -> Rows:
+    """The rows of a column that are complete."""
+    body = run.counters.cells[column]
+    if not isinstance(body, bytearray):
+        return run.graph.num_records
+    return as_rows([*flagged(body.translate(_IS_COMPLETE))])
+
+
+def _without_value(run: RunState, column: int) -> Rows:
+    """The rows of a column that are resolved without a value: skipped, or never made for a drop."""
+    counters = run.counters
+    return join(
+        as_rows(ranges_of(counters.lost.get(column, ()))),
+        as_rows(ranges_of(counters.skipped.get(column, ()))),
+    )
 
 
 def recall_cells(run: RunState, column: int, start: int, stop: int) -> None:

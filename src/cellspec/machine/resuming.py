@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
@@ -13,7 +14,7 @@ from cellspec.machine.commits import resumable
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.policy import changed_scopes
 from cellspec.machine.prompt_saving import count_from_claim
-from cellspec.machine.recalling import note_reads
+from cellspec.machine.recalling import note_durable
 from cellspec.machine.row_groups import open_groups
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import (
@@ -24,7 +25,6 @@ from cellspec.state.claims import (
     covers,
     end_of,
     first_outside,
-    join,
     meet,
     minus,
     normal,
@@ -89,6 +89,8 @@ def crash(run: RunState) -> None:
     if not expect_running(run, "crash"):
         return
     run.crashed = True
+    unheard_s = run.slack_s or (math.inf if run.real_time else 0.0)
+    run.cut_off = run.now <= run.stored_at + unheard_s
     if run.killers is not None:
         in_flight = filter(partial(_is_in_flight, run), run.killers.started)
         run.killers.process_died(in_flight, run.now)
@@ -176,12 +178,9 @@ def resume(
     def kept(rows: Iterable[int]) -> RowSet:
         return RowSet(total, (row for row in rows if row < total))
 
-    note_reads(run)
+    note_durable(run)
     run.durable_claim = claim
     run.pending_claim = None
-    for column, rows in enumerate(run.once_durable):
-        kept_values = minus(normal(run.on_storage.ranges(column)), _without_value(run, column))
-        run.once_durable[column] = join(rows, kept_values)
     run.on_storage.clear(total)
     for column, rows in enumerate(claim):
         for start, stop in spans(rows):
@@ -244,15 +243,6 @@ def _made_under(run: RunState, column: int, claimed: Rows) -> list[tuple[str | N
         left = minus(left, rows)
     parts.append((run.config.get(name), left))
     return [(config, rows) for config, rows in parts if rows]
-
-
-def _without_value(run: RunState, column: int) -> Rows:
-    """The rows of a column that are resolved without a value: skipped, or never made for a drop."""
-    counters = run.counters
-    return join(
-        as_rows(ranges_of(counters.lost.get(column, ()))),
-        as_rows(ranges_of(counters.skipped.get(column, ()))),
-    )
 
 
 def covered_drops(run: RunState, claim: Claim) -> list[int]:

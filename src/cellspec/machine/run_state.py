@@ -8,6 +8,7 @@ of its nodes, and all that the transition system remembers beside them. It is da
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
@@ -231,6 +232,8 @@ class RunState:
         gave_up: after a lost write a call whose value is wanted was cancelled, or ready work
             waited: the clause that a further start breaks, and why, in words.
         once_durable: for each column the rows that earlier incarnations made durable.
+        stored_at: the time of the last report that something is durable, in seconds.
+        cut_off: the last process died at such a moment, so that more may be durable than it said.
         reads: which rows each barrier node read that started in this incarnation; kept only with
             `once_read`.
         once_read: by barrier node, the rows that its calls in earlier incarnations read, of those
@@ -310,6 +313,8 @@ class RunState:
         self.reads: dict[NodeKey, Ranges] = {}
         self.once_read: dict[NodeKey, set[Ranges]] | None = None
         self.once_durable: list[Rows] = [0] * graph.num_columns
+        self.stored_at = -math.inf
+        self.cut_off = False
         self.unrecorded: dict[int, int] = {}
         self.news: dict[int, News] = {}
         self.also_failed: dict[int, set[int]] = {}

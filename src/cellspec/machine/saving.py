@@ -70,7 +70,7 @@ def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
                 f"{run.name_of(column)}[{row}] is on storage, but was never made: row {row} was "
                 "dropped, which is not recorded yet",
             )
-    run.has_stored = True
+    run.has_stored, run.stored_at = True, run.now
     for column in columns:
         run.on_storage.add(column, start, stop)
     if run.excused is not None and run.now > run.excused_at:
