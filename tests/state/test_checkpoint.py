@@ -248,6 +248,7 @@ BAD_VERSIONS: list[tuple[Any, str]] = [
     (4, "4"),
     (-1, "-1"),
     (1.0, "1.0"),
+    (3.0, "3.0"),
     (True, "True"),
     ("1", "'1'"),
     (None, "None"),

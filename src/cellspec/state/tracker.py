@@ -348,7 +348,7 @@ class CompletionTracker:
         """
         counters = self._counters_for(graph)
         if type(version) is int and version == 3:
-            known = {**(self._config or {}), **(graph.config or {})} or self._config
+            known = {**(self._config or {}), **graph.config} or self._config
             return make_payload(graph, counters.claimable(), version, known, self._kept_config)
         return make_prefix_payload(graph, counters.column_prefixes(), version)
 
