@@ -248,7 +248,7 @@ class Incarnation:
             and not self.in_flight(name, start)
             and all(self.has_inputs(rule, other) for other in range(start, stop))
             and any(self.wants_output(rule, other) for other in range(start, stop))
-            and (bool(rule.needs) or all(map(self.is_in, range(start, stop))))
+            and all(map(self.is_in, range(start, stop)))
             and self.may_again(name, start)
             and (not rule.ordered or start == 0 or before)
         )
@@ -523,13 +523,13 @@ class Incarnation:
         return self.is_in(row) and not self.in_flight(rule.name, row)
 
     def pass_over(self, rule: ColumnRule, row: int) -> None:
-        """A barrier whose output nobody wants is as good as finished, once its inputs are there."""
+        """A barrier whose output nobody wants is as good as finished, once it could have run."""
         start, stop = self.scope(rule, row)
         rows = range(start, stop)
         if (
             row == start
             and not self.in_flight(rule.name, start)
-            and all(self.has_inputs(rule, other) for other in rows)
+            and all(self.has_inputs(rule, other) and self.is_in(other) for other in rows)
             and not any(self.wants_output(rule, other) for other in rows)
             and (not rule.ordered or not start or (rule.name, start - 1) in self.finished_barriers)
         ):
