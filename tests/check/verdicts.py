@@ -52,7 +52,7 @@ from cellspec.files import write_files
 from cellspec.trace import Event, Header
 from cellspec.trace.format import SavingPolicy, misfit
 from tests.check.endpoint_runs import draw
-from tests.machine.walks import in_short
+from tests.machine.walks import A_GROUP, in_short
 from tests.recompute.runner import run as simulate
 from tests.traces import EVERYTHING_LIMITS, Dice, everything, renumbered, toy_run
 
@@ -75,8 +75,8 @@ EDITS = 40
 EVENTS_MAX = 260
 """Longer runs say nothing new, and take their time."""
 
-WALKS = 120
-"""Groups of ten walks, each of one theme."""
+WALKS = 400
+"""Groups of walks."""
 
 WAIVED_MAX = 2
 """So many clauses are waived in turn."""
@@ -336,7 +336,8 @@ def verdicts(name: str) -> list[str]:
     """What the checker says of a run, and of each edited one, and what may happen next in it."""
     kind, number = name.rsplit(" ", 1)
     if kind == "walks":
-        return [in_short(one) for one in range(10 * int(number), 10 * int(number) + 10)]
+        first = A_GROUP * int(number)
+        return [in_short(one) for one in range(first, first + A_GROUP)]
     header, events = _run(name)
     events = events[:EVENTS_MAX]
     said = [f"as it is: {_verdict(header, events)}, {_timeline(header, events)}"]

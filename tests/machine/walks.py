@@ -40,9 +40,12 @@ from cellspec.machine.limits import ClaimKind, SavePolicy, check_limits
 from cellspec.state.claims import Claim, Rows, covers, normal
 from tests.pair import snapshot
 
-__all__ = ["in_short", "walk"]
+__all__ = ["A_GROUP", "in_short", "walk"]
 
 T = ExecutionTraits
+A_GROUP = 3
+"""Walks of one theme that follow each other, and are judged together."""
+
 STEPS = 160
 A_LINE = 20
 """Steps that one checksum of the short form tells of."""
@@ -106,7 +109,7 @@ _FAILURES: tuple[Failure, ...] = ("retryable", "retryable", "backpressure", "tim
 
 def walk(number: int) -> Iterator[tuple[str, str]]:
     """The steps of the walk with this number, in words, each with a checksum of all up to it."""
-    dice, theme = random.Random(f"walk {number}"), _THEMES[number // 10 % len(_THEMES)]
+    dice, theme = random.Random(f"walk {number}"), _THEMES[number // A_GROUP % len(_THEMES)]
     machine = _machine(dice, theme)
     told = hashlib.blake2b(digest_size=3)
 
