@@ -75,7 +75,7 @@ EDITS = 40
 EVENTS_MAX = 260
 """Longer runs say nothing new, and take their time."""
 
-WALKS = 400
+WALKS = 408
 """Groups of walks."""
 
 WAIVED_MAX = 2

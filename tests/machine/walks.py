@@ -38,6 +38,7 @@ from cellspec.machine.actions import Failure
 from cellspec.machine.killers import Killers
 from cellspec.machine.limits import ClaimKind, SavePolicy, check_limits
 from cellspec.state.claims import Claim, Rows, covers, normal
+from cellspec.state.codes import READY
 from tests.pair import snapshot
 
 __all__ = ["A_GROUP", "in_short", "walk"]
@@ -83,12 +84,17 @@ _COMMITS = {
     "checkpoint_failed": 0.3,
 }
 
+_RANGES = {"range": 1.0, "take_back": 0.8, "complete": 5.0, "durable": 0.3, "crash": 0.1}
+"""Ranges are not offered: `_range_from` makes them of starts."""
+
 _THEMES: tuple[dict[str, float], ...] = (
     {},
     _LOSSES,
     _LOSSES | {"fail": 1.0, "drop": 2.0, "durable": 0.2},
     {"fail": 2.0, "drop": 2.0, "durable": 0.3, "checkpoint_begin": 0.3},
     {"skip": 3.0, "durable": 0.3, "checkpoint_begin": 0.3},
+    _RANGES,
+    _RANGES | {"worker_lost": 1.0, "lose": 8.0, "fail": 1.0},
     _COMMITS,
     _COMMITS | {"worker_lost": 1.0, "lose": 12.0, "fail": 0.8, "drop": 2.0},
     _COMMITS | {"skip": 3.0, "fail": 0.8, "drop": 2.0},
@@ -148,7 +154,11 @@ def _machine(dice: random.Random, theme: Mapping[str, float]) -> Machine:
         return dice.random() < chance
 
     columns: list[ColumnDescriptor] = []
-    kinds = (*_KINDS, *_BARRIERS) if "committed" in theme else _KINDS
+    kinds: tuple[ExecutionTraits, ...] = _KINDS
+    if "committed" in theme:
+        kinds = (*_KINDS, *_BARRIERS)
+    elif "range" in theme:
+        kinds = (*_KINDS, *[T.ROW_STREAMABLE] * 5)
     skips, order = maybe(0.8 if "skip" in theme else 0.3), dice.choice((0.1, 0.5))
     for name in "abcde"[: dice.randint(1, 5)]:
         before = [item.name for item in columns]
@@ -203,7 +213,7 @@ def _machine(dice: random.Random, theme: Mapping[str, float]) -> Machine:
         hears_late=maybe(0.2),
     )
     machine.state.offers_losses = "lose" in theme or maybe(0.3)
-    if maybe(0.2):
+    if maybe(0.5 if "range" in theme else 0.2):
         machine.state.killers = Killers(dice.randint(1, 2))
     if maybe(0.3):
         machine.state.once_read = {}
@@ -223,12 +233,27 @@ def _step(dice: random.Random, machine: Machine, weights: Mapping[str, float]) -
     offered = action = _likely(dice, machine, weights)
     if action is None or dice.random() < 0.15:
         action = _odd(dice, machine, action)
+    if action.kind == "start" and action == offered and "range" in weights:
+        action = _range_from(dice, machine, action)
     if action.kind == "resume" and dice.random() < 0.6:
         action = _given_back(dice, machine, action)
     words = _words(action)
     answer = _answer(words, partial(machine.apply, action))
     assert answer == words or action != offered, f"offered, and refused: {answer}"
     return answer
+
+
+def _range_from(dice: random.Random, machine: Machine, action: Action) -> Action:
+    """The start of a range of a streamable column, from the row of another start on."""
+    rule = machine.graph.rules.columns[machine.graph.rules.index[action.column]]
+    if action.rows is None or not rule.streamable or dice.random() < 0.2:
+        return action
+    start, cells = action.rows[0], machine.counters.cells[rule.index]
+    stop, most = start + 1, min(machine.graph.num_records, start + dice.randint(2, 6))
+    # Now and then a row more than is ready.
+    while stop < most and (cells[stop] == READY or dice.random() < 0.1):
+        stop += 1
+    return action._replace(rows=(start, stop))
 
 
 def _given_back(dice: random.Random, machine: Machine, action: Action) -> Action:
