@@ -217,8 +217,7 @@ def _machine(dice: random.Random, theme: Mapping[str, float]) -> Machine:
         machine.state.killers = Killers(dice.randint(1, 2))
     if maybe(0.3):
         machine.state.once_read = {}
-    if maybe(0.6):
-        machine.state.resumes = True
+    machine.state.resumes = maybe(0.8)
     return machine
 
 

@@ -24,7 +24,6 @@ judges saves that came late, in virtual time alone, by the policy that the heade
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -207,8 +206,7 @@ class Checker:
         self.machine = self._make_machine(graph, limits)
         self.machine.state.resumes = "resume" in header.claims
         if header.killer_tries is not None:
-            # In real time without a slack nobody can say when the engine heard of an end.
-            unheard_s = self._slack_s or (math.inf if header.clock == "real" else 0.0)
+            unheard_s = self.machine.state.unheard_s
             self.machine.state.killers = Killers(header.killer_tries, unheard_s=unheard_s)
         if "cache" in header.claims:
             self.machine.state.once_read = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
@@ -89,8 +88,7 @@ def crash(run: RunState) -> None:
     if not expect_running(run, "crash"):
         return
     run.crashed = True
-    unheard_s = run.slack_s or (math.inf if run.real_time else 0.0)
-    run.cut_off = run.now <= run.stored_at + unheard_s
+    run.cut_off = run.now <= run.stored_at + run.unheard_s
     if run.killers is not None:
         in_flight = filter(partial(_is_in_flight, run), run.killers.started)
         run.killers.process_died(in_flight, run.now)

@@ -232,6 +232,8 @@ class RunState:
         gave_up: after a lost write a call whose value is wanted was cancelled, or ready work
             waited: the clause that a further start breaks, and why, in words.
         once_durable: for each column the rows that earlier incarnations made durable.
+        unheard_s: how long, in seconds, the engine may not have heard, or told, of what happened
+            before its process died; in real time without a slack nobody can say.
         stored_at: the time of the last report that something is durable, in seconds.
         cut_off: the last process died at such a moment, so that more may be durable than it said.
         reads: which rows each barrier node read that started in this incarnation; kept only with
@@ -282,6 +284,7 @@ class RunState:
         self.killers: Killers | None = None
         self.judges_progress = "SCHED-15" not in self.waived
         self.idle_s, self.slack_s = idle_s, slack_s
+        self.unheard_s = slack_s or (math.inf if real_time else 0.0)
         self.waits_s = bool(idle_s or slack_s)
         # Groups of ready work: one a resource, one for each further combination of places, one
         # for columns that take none, and one for the output cells of barriers, which take no worker
