@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -112,13 +113,36 @@ def test_the_page_shows_modules_that_exist_and_counts_the_survivors_that_are_arg
     )
 
 
-def test_a_page_keeps_what_it_says_of_modules_that_were_not_tried_again(tmp_path: Path) -> None:
-    assert page(Results(tmp_path)) != PAGE.read_text(encoding="utf-8")
-    before = PAGE.read_text(encoding="utf-8")
-    assert page(Results(tmp_path), before) == before
-    (tmp_path / "state.slots.jsonl").touch()
-    after = numbers_on(page(Results(tmp_path), before))
-    assert after["state.slots"].killed == 0, "it is known that nothing is known"
-    assert (
-        after["state.slots"].not_tried + after["state.slots"].argued == after["state.slots"].mutants
-    )
+def test_what_a_clone_keeps_for_others_is_what_they_know(tmp_path: Path) -> None:
+    (fault, *others) = [
+        one for one in faults("state.slots") if one.unit == faults("state.slots")[0].unit
+    ]
+    one = Results(tmp_path / "one", tmp_path / "shared.json")
+    assert {one.became(other) for other in faults("state.slots")} == {"not tried"}
+    one.add(fault, "first", "tests/some.py::test", {})
+    for other in others:
+        one.add(other, "second", None, {"tests/some.py": "digest"})
+    one.share()
+    two = Results(tmp_path / "two", tmp_path / "shared.json")
+    assert page(two) == page(one)
+    assert two.killer(fault) == "tests/some.py::test"
+    assert all(two.became(other) == "unfinished" for other in others)
+    assert all(two.met(other, "second") == set() for other in others), "they are tried again"
+
+
+def test_what_is_kept_of_a_function_that_has_changed_is_forgotten(tmp_path: Path) -> None:
+    shared = tmp_path / "shared.json"
+    Results(tmp_path / "one", shared).share()
+    text = shared.read_text(encoding="utf-8")
+    first = faults("state.slots")[0]
+    unit = [one for one in faults("state.slots") if one.unit == first.unit]
+    row = json.loads(text)["state.slots"]
+    for changed in (
+        [first.digest, len(unit), "test", {}],
+        [first.digest, len(unit) + 1, "test", {}],
+        ["other", len(unit), "test", {}],
+    ):
+        row[first.unit] = changed
+        shared.write_text(json.dumps({"state.slots": row, "state.gone": row}), encoding="utf-8")
+        known = Results(tmp_path / "two", shared).killer(first)
+        assert known == ("test" if changed[:2] == [first.digest, len(unit)] else None)

@@ -10,12 +10,12 @@ reason. Exit code 1 if a mutant survives that is not listed there, or a listed o
 - `tests.mutation.faults` makes the mutants, and names them so that an edit of another function
   renames none.
 - `tests.mutation.judging` runs the tests on a mutant.
-- `tests.mutation.results` keeps what was found, in a folder that git ignores.
+- `tests.mutation.results` keeps what was found, for this clone and for others.
 - `tests.mutation.page` writes `specs/mutation.md`.
 
 Results are kept line by line, so a run that was stopped goes on where it was, and ``--minutes``
-makes a run a chunk of the whole. A kill holds as long as its function says the same; a survivor is
-tried again when a test file changed.
+makes a run a chunk of the whole; ``--write`` keeps them for other clones too. A kill holds as long
+as its function says the same; a survivor is tried again when a test file changed.
 
 **Why not a library.** mutmut 3.8 numbers all mutants of a function in one row, so that an edit
 renames the survivors behind it; it leaves out decorated functions, such as properties, and all that

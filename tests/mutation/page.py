@@ -34,9 +34,9 @@ make mutation
 ```
 
 which goes on where an earlier run stopped (`--minutes 20` makes a chunk of it), and writes this
-page. [The tool](../tests/mutation/__init__.py) says why it is none of the libraries for this. The
-numbers of a module are those of its last run; `python -m tests.mutation MODULE --write` measures it
-again.
+page and [what it is made of](../tests/mutation_results.json), so that another clone tries no more
+than what lived or has changed. [The tool](../tests/mutation/__init__.py) says why it is none of the
+libraries for this.
 """
 
 
@@ -59,28 +59,19 @@ class Numbers:
 
 
 def write_page(results: Results) -> None:
-    """Write the page from what is kept, and of modules without results from the page itself."""
-    before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    PAGE.write_text(page(results, before), encoding="utf-8")
+    """Write the page, and what it is made of for other clones."""
+    results.share()
+    PAGE.write_text(page(results), encoding="utf-8")
 
 
-def page(results: Results, before: str = "") -> str:
-    """The text of the page.
-
-    Args:
-        results: what was found.
-        before: an older text of the page; modules that `results` knows nothing of are as there.
-    """
-    old, lines = numbers_on(before), [_HEAD]
-    lines += [f"| module | {' | '.join(_COLUMNS)} |", f"| --- |{' --: |' * len(_COLUMNS)}"]
+def page(results: Results) -> str:
+    """The text of the page."""
+    lines = [_HEAD, f"| module | {' | '.join(_COLUMNS)} |", f"| --- |{' --: |' * len(_COLUMNS)}"]
     every: list[Numbers] = []
     left: list[str] = []
     for room in ROOMS:
-        rows = {}
-        for module in modules([room]):
-            kept = not results.knows(module) and module in old
-            rows[module] = old[module] if kept else _numbers(module, results)
-            left += _open_on(before, module) if kept else _open(module, results)
+        rows = {module: _numbers(module, results) for module in modules([room])}
+        left += [line for module in rows for line in _open(module, results)]
         lines.append(_sum(rows.values()).row(f"**{room}**"))
         lines += [numbers.row(f"`{name}`") for name, numbers in rows.items() if numbers.mutants]
         every += rows.values()
@@ -125,10 +116,6 @@ def _open(module: str, results: Results) -> list[str]:
     """A line for each survivor that is not argued."""
     left = [fault.key for fault in faults(module) if results.became(fault) == "open"]
     return [f"- `{module}` {_code(key)}" for key in left]
-
-
-def _open_on(text: str, module: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith(f"- `{module}` ")]
 
 
 def _code(text: str) -> str:

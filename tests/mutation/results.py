@@ -1,7 +1,10 @@
-"""What earlier runs found, kept by line, and the survivors that are argued.
+"""What earlier runs found, and the survivors that are argued.
 
 A kill holds as long as the function of the mutant says the same. A survivor is kept with the
 digests of the test files that let it live: only a file that has changed since is asked again.
+
+A folder that git ignores keeps that by line. `tests/mutation_results.json` keeps of each function
+which mutants lived, so that another clone tries no more than those, and what has changed.
 """
 
 from __future__ import annotations
@@ -9,18 +12,24 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from tests.mutation.faults import ROOT, Fault
+from tests.mutation.faults import ROOT, Fault, faults, modules
 from tests.mutation.judging import Learned, files_of
 
-__all__ = ["FOLDER", "KINDS", "SURVIVORS", "Results", "argued", "digests_of"]
+__all__ = ["FOLDER", "KINDS", "SHARED", "SURVIVORS", "Results", "argued", "digests_of"]
 
 FOLDER = ROOT / "out" / "mutation"
 """Where results are, unless told otherwise. Git ignores it."""
+
+SHARED = ROOT / "tests" / "mutation_results.json"
+"""By module and function: its digest, the number of its mutants, the test that killed most of them,
+and of those that no test killed the last round that each lived through, or null if it met none."""
 
 _LEARNED = "learned.json"
 
@@ -57,9 +66,10 @@ def digests_of(names: Sequence[str]) -> dict[str, str]:
 
 @dataclass
 class Results:
-    """The folder of results; what it holds is read when it is opened."""
+    """The folder of results; what it and `SHARED` hold is read when it is opened."""
 
     folder: Path = FOLDER
+    shared: Path = SHARED
     killed: dict[tuple[str, str, str], str] = field(default_factory=dict)
     """The test that killed a mutant, by module, key and digest of the function."""
 
@@ -70,6 +80,8 @@ class Results:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.shared.exists():
+            self._know_shared(json.loads(self.shared.read_text(encoding="utf-8")))
         self._sets: dict[str, list[tuple[str, str]]] = {}
         for file in sorted(self.folder.glob("tests-*.json")):
             said = json.loads(file.read_text(encoding="utf-8"))
@@ -88,13 +100,46 @@ class Results:
             by_round = self.survived.setdefault(name, {})
             by_round.setdefault(round_name, set()).update(self._sets.get(met, ()))
 
+    def _know_shared(self, said: dict[str, dict[str, list[Any]]]) -> None:
+        known = set(modules())
+        for module, units in said.items():
+            for unit, together in _by_unit(module).items() if module in known else ():
+                digest, mutants, test, lived = units.get(unit, ["", 0, None, {}])
+                if [digest, mutants] != [together[0].digest, len(together)]:
+                    continue
+                for fault in together:
+                    if fault.key not in lived:
+                        self.killed[_name(fault)] = test
+                    elif lived[fault.key]:
+                        self.survived[_name(fault)] = {lived[fault.key]: set()}
+
+    def share(self) -> None:
+        """Write `SHARED`."""
+        rows = []
+        for module in modules():
+            units = [
+                f"{json.dumps(unit)}: {json.dumps(self._row(together))}"
+                for unit, together in _by_unit(module).items()
+            ]
+            if units:
+                inside = ",\n".join(units)
+                rows.append(f"{json.dumps(module)}: {{\n{inside}\n}}")
+        self.shared.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+
+    def _row(self, together: Sequence[Fault]) -> list[object]:
+        killers = Counter(test for fault in together if (test := self.killer(fault)))
+        # Of equals the first by name, so that two runs write the same.
+        most = min(killers, key=lambda test: (-killers[test], test), default=None)
+        lived = {
+            fault.key: list(self.survived.get(_name(fault), [None]))[-1]
+            for fault in together
+            if not self.killer(fault)
+        }
+        return [together[0].digest, len(together), most, lived]
+
     def killer(self, fault: Fault) -> str | None:
         """The test that killed a mutant, if one did."""
         return self.killed.get(_name(fault))
-
-    def knows(self, module: str) -> bool:
-        """Whether a mutant of the module was ever tried."""
-        return (self.folder / f"{module}.jsonl").exists()
 
     def became(self, fault: Fault) -> str:
         """One of `KINDS`."""
@@ -136,6 +181,13 @@ class Results:
         """Keep it for later runs."""
         kept = {file: [tests[file], learned.of(file).to_json()] for file in learned.files}
         (self.folder / _LEARNED).write_text(json.dumps(kept), encoding="utf-8")
+
+
+def _by_unit(module: str) -> dict[str, list[Fault]]:
+    units: dict[str, list[Fault]] = defaultdict(list)
+    for fault in faults(module):
+        units[fault.unit].append(fault)
+    return units
 
 
 def _name(fault: Fault) -> tuple[str, str, str]:
