@@ -55,6 +55,9 @@ _OUT_OF_TIME = "out of time"
 WALL_S = 120
 """How long one mutant may wait; what it may compute goes by what its tests take without a fault."""
 
+ANEW_S = 900
+"""The same for one that meets all tests in modules that are imported anew."""
+
 NEAR = ("graph", "state", "machine", "check", "test_oracles.py")
 """The tests of the rooms that are mutated, which all are asked."""
 
@@ -230,17 +233,20 @@ class Tests:
                 return
 
             def work(fault: Fault = fault) -> object:
-                _limit(WALL_S, WALL_S)
+                _limit(ANEW_S, ANEW_S)
                 _hush()
                 sys.meta_path.insert(0, _Loader(fault))
                 # Before pytest looks for its plugins: it has a loader of its own for these.
                 importlib.import_module(f"cellspec.{fault.module}")
                 plugin = _Plugin()
                 room = fault.module.split(".")[0]
-                wanted = [file for file in files_of(self.names) if room in file.parts]
-                files = [str(file) for file in wanted]
-                code = self._pytest(plugin, self.rounds[0].profile, files)
-                return plugin.failed or (f"exit code {code}" if code else None)
+                every = files_of(self.names)
+                for here in (True, False):
+                    files = [str(file) for file in every if (room in file.parts) is here]
+                    code = self._pytest(plugin, self.rounds[0].profile, files) if files else 0
+                    if code:
+                        return plugin.failed or f"exit code {code}"
+                return None
 
             code, said = forked(work)
             found(fault, self.rounds[0].name, f"signal {-code}" if code else said)
