@@ -44,8 +44,9 @@ def range_of(run: RunState, column: int, row: int) -> RunningRange | None:
     ranges = run.ranges[column]
     place = bisect_right(ranges, row, key=_start_of) - 1
     found = ranges[place] if place >= 0 and row < ranges[place].stop else None
-    if run.gone and (found is None or row in found.given):
-        # Rows that were given and then lost may run anew while the rest of their range still does.
+    if found is None or row in found.given:
+        # Rows that were given and then lost may run anew while the rest of their range still does;
+        # and a range may start, where that is not judged, on rows of another.
         holding = [each for each in ranges if each.start <= row < each.stop]
         left = (each for each in holding if row not in each.given)
         found = next(left, holding[0] if holding else None)
