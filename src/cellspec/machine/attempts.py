@@ -28,14 +28,14 @@ _FORGET_ABOVE = 1024
 def is_wrong_attempt(run: RunState, key: NodeKey, attempt: int | None) -> bool:
     """True if the engine numbers the next attempt of a node otherwise than it is."""
     spent = run.attempts.get(key, 0)
-    if attempt is None or attempt == 1 + spent or spent == FAILED:
+    if attempt is None or spent == FAILED:
         return False
     if key in run.uncounted:
         # It was lost, and its attempts were forgotten before: the engine's number is the right one.
         run.uncounted.discard(key)
         run.attempts[key] = max(attempt - 1, 0)
         return False
-    return True
+    return attempt != 1 + spent
 
 
 def refuse_attempt(run: RunState, key: NodeKey, attempt: int | None) -> None:
@@ -100,7 +100,8 @@ def _forget_attempts(run: RunState) -> None:
     }
     run.attempts.clear()
     run.attempts.update(kept)
-    run.forget_at = 2 * len(kept)
+    # Above 0 whatever is kept: it says, too, that some were forgotten.
+    run.forget_at = max(2 * len(kept), 1)
 
 
 def _is_over(run: RunState, key: NodeKey) -> bool:
