@@ -56,8 +56,9 @@ def expect_bound_reached(run: RunState, key: NodeKey) -> None:
         Violation: FAIL-07.
     """
     since, bound_s = run.began_at.get(key), run.bound_s
-    if bound_s is None or since is None or (run.real_time and not run.slack_s):
+    if since is None or (run.real_time and not run.slack_s):
         return
+    assert bound_s is not None, "a start is kept for a bound"
     if run.now < since + bound_s - run.slack_s:
         lasted, bound = instants(run.now - since, bound_s)
         run.breaks(
