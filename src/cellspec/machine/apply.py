@@ -11,6 +11,7 @@ from typing import Any
 
 from cellspec.errors import SpecError
 from cellspec.graph.nodes import NodeKey, barrier_key
+from cellspec.graph.rowset import Ranges
 from cellspec.machine import (
     barriers,
     cells,
@@ -52,7 +53,7 @@ def take_action(run: RunState, action: Action, on_step: Callable[[Action], objec
         # Row groups that are admitted one after the other make no node later than another.
         run.overtaking.next_step()
     if action.rejected:
-        _check_rejected(run, action)
+        _check_rejected(run, action, action.rejected)
     if rows is None or rows[1] == rows[0] + 1 or action.kind not in _ON_CELLS:
         _take_step(run, action, on_step)
     else:
@@ -64,7 +65,8 @@ def _take_step(run: RunState, step: Action, on_step: Callable[[Action], object] 
     ending = _ended(run, step) if run.killers is not None and step.kind in _ENDS else []
     notified = step if on_step is None else _as_notified(run, step)
     _take(run, step)
-    if ending and run.killers is not None:
+    if ending:
+        assert run.killers is not None
         well, again = step.kind == "complete", step.failure != "permanent"
         run.killers.ended(ending, run.now, well=well, again=again)
     if on_step is not None:
@@ -189,7 +191,7 @@ def _take_of_barrier(run: RunState, column: int, scope: int, action: Action) -> 
     if action.kind == "start":
         barriers.start_barrier(run, column, scope, action.reads, attempt)
     elif action.kind == "complete":
-        barriers.complete_barrier(run, column, scope, attempt, action.rejected or ())
+        barriers.complete_barrier(run, column, scope, attempt, action.rejected)
     elif action.kind == "cancel":
         failures.cancel_barrier(run, column, scope, attempt)
     elif action.kind == "take_back":
@@ -243,14 +245,14 @@ def _rows_of(run: RunState, action: Action) -> tuple[int, int]:
     return action.rows
 
 
-def _check_rejected(run: RunState, action: Action) -> None:
+def _check_rejected(run: RunState, action: Action, rejected: Ranges) -> None:
     """Refuse an answer that rejects rows which the call was not for."""
     if action.scope is None:
         first, last = _rows_of(run, action)
     else:
         scope = _scope_of(run, action, action.scope)
         first, last = run.graph.rules.scope_bounds(_column_of(run, action), scope)
-    for start, stop in action.rejected or ():
+    for start, stop in rejected:
         if start < first or stop > last:
             raise SpecError(f"action {action}: rejected: expected rows within {first} to {last}")
 

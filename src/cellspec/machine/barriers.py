@@ -27,6 +27,7 @@ from cellspec.state.codes import (
     RANGED,
     READY,
     RUNNING,
+    is_resolved,
     is_waiting,
 )
 from cellspec.text import row_words
@@ -64,8 +65,7 @@ def start_barrier(
     if is_wrong_attempt(run, key, attempt):
         refuse_attempt(run, key, attempt)
     # What one reads that starts too early, which is not judged, is no second mistake.
-    misreads = reads is not None and fits and reads != counters.reads(column, scope)
-    if reads is not None and misreads and not reads_news(run, column, scope, reads):
+    if reads is not None and fits and not _reads_right(run, column, scope, reads):
         run.breaks(
             "BARR-06",
             f"{run.where(key)} reads {row_words(reads)}, but of its scope "
@@ -85,12 +85,20 @@ def start_barrier(
         run.reads[key] = counters.reads(column, scope)
     counters.start_barrier(column, scope)
     note_start(run, key)
-    if run.waits_s or run.overtaking is not None or run.killers is not None:
-        run.begin_call(key)
+    run.begin_call(key)
+
+
+def _reads_right(run: RunState, column: int, scope: int, reads: Ranges) -> bool:
+    """True if a barrier node reads the rows that it should, as far as its engine may know."""
+    return reads == run.counters.reads(column, scope) or reads_news(run, column, scope, reads)
 
 
 def complete_barrier(
-    run: RunState, column: int, scope: int, attempt: int | None, rejected: Ranges = ()
+    run: RunState,
+    column: int,
+    scope: int,
+    attempt: int | None,
+    rejected: Ranges | None = None,
 ) -> None:
     """A running barrier node ends well: its output cells are ready.
 
@@ -98,8 +106,8 @@ def complete_barrier(
         column: by position.
         scope: which of its nodes.
         attempt: the attempt that ended; None for the one in flight.
-        rejected: rows that its answer leaves out: those that want its output are dropped as
-            filtered.
+        rejected: rows that its answer leaves out, if any: those that want its output are dropped
+            as filtered.
 
     Raises:
         Violation: SCHED-04, FAIL-05 (another attempt is in flight), SCHED-07.
@@ -110,7 +118,7 @@ def complete_barrier(
             call_ended(run, failed=False)
             return
         alive = refuse_complete(run, run.where(barrier_key(column, scope)), state)
-        if not alive or state >= RUNNING:
+        if not alive or is_resolved(state):
             return
         run.backoffs.pop(key, None)
     elif attempt is not None:
