@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cellspec import Action, ColumnDescriptor, ExecutionGraph, ExecutionTraits, Machine, SpecError
@@ -43,6 +45,7 @@ WRONG = [
     (Action("complete", "a", (1, 2), rejected=((0, 2),)), "expected rows within 1 to 2"),
     (Action("complete", "a", (1, 2), rejected=((1, 3),)), "expected rows within 1 to 2"),
     (Action("complete", "v", scope=1, rejected=((1, 3),)), "expected rows within 2 to 4"),
+    (Action("complete", "v", scope=1, rejected=((2, 3), (3, 5))), "expected rows within 2 to 4"),
     (Action("checkpoint_begin"), "unknown, or incomplete"),
     (Action("checkpoint_begin", claim=(0,)), "claims 1 columns of 3"),
     (Action("commit_begin", claim=(0, 0)), "claims 2 columns of 3"),
@@ -63,6 +66,9 @@ def test_an_action_that_names_no_step_is_refused_and_changes_nothing(
         run.apply(action)
     assert str(refused.value).startswith(f"action {action}: ")
     assert said in str(refused.value)
+    run.on_step = None
+    with pytest.raises(SpecError, match=re.escape(said)):
+        run.apply(action)
     assert (seen, list(run.enabled())) == ([], before)
 
 
@@ -116,3 +122,82 @@ def test_a_commit_may_name_rows_of_one_column_or_of_each() -> None:
             run.apply(step)
         columns = zip(run.graph.column_names, run.durable, strict=True)
         assert {name for name, rows in columns if rows == 2} == expected
+
+
+def test_any_row_of_a_range_stands_for_what_is_left_of_it_at_either_end_of_the_rows() -> None:
+    start = Action("start", "s", (1, 3))
+    for rows in ((1, 3), (0, 3), (0, 2), (2, 4), (1, 4)):
+        for end in ("fail", "take_back"):
+            failure: Failure | None = "retryable" if end == "fail" else None
+            found = steps_of(start, Action(end, "s", rows, failure=failure))
+            assert found == [("start", (1, 3)), (end, (1, 2))]
+
+
+def test_a_scope_says_nothing_to_steps_of_cells_and_rows_nothing_to_a_call_of_a_barrier() -> None:
+    made = [Action("start", "a", (0, 2)), Action("complete", "a", (0, 2))]
+    found = steps_of(
+        *made, Action("skip", "a", (2, 4), scope=0), Action("start", "v", (0, 2), scope=0)
+    )
+    assert found[-3:] == [("skip", (2, 3)), ("skip", (3, 4)), ("start", (0, 2))]
+
+
+def test_output_that_names_its_barrier_is_given_by_its_rows() -> None:
+    run = machine()
+    for row in (0, 1):
+        run.apply(Action("start", "a", (row, row + 1)))
+        run.apply(Action("complete", "a", (row, row + 1)))
+    run.apply(Action("start", "v", scope=0))
+    run.apply(Action("complete", "v", scope=0))
+    run.apply(Action("emit", "v", (1, 2), scope=0))
+    assert [run.counters.is_resolved(2, row) for row in (0, 1)] == [False, True]
+
+
+REJECTED = [
+    (((0, 1),), {0}),
+    (((1, 2),), {1}),
+    (((0, 1), (2, 3)), {0, 2}),
+    (((0, 3),), {0, 1, 2}),
+]
+
+
+@pytest.mark.clause("DROP-05")
+@pytest.mark.parametrize(("rejected", "rows"), REJECTED)
+@pytest.mark.parametrize("column", ["a", "s"])
+def test_of_an_answer_to_several_rows_exactly_the_rejected_ones_are_dropped(
+    column: str, rejected: tuple[tuple[int, int], ...], rows: set[int]
+) -> None:
+    run = machine()
+    run.apply(Action("start", column, (0, 3)))
+    run.apply(Action("complete", column, (0, 3), rejected=rejected))
+    assert set(run.counters.dropped) == rows
+    assert run.in_flight == 0
+    of = run.graph.rules.index[column]
+    assert all(run.counters.is_resolved(of, row) for row in range(3))
+    for row in rows:
+        run.apply(Action("drop", column, (row, row + 1), cause="filtered"))
+
+
+@pytest.mark.clause("DROP-05")
+@pytest.mark.parametrize(("rejected", "rows"), [((), set()), (((1, 2),), {1}), (((0, 2),), {0, 1})])
+def test_a_barrier_may_reject_rows_of_its_scope(
+    rejected: tuple[tuple[int, int], ...], rows: set[int]
+) -> None:
+    run = machine()
+    run.apply(Action("start", "a", (0, 2)))
+    run.apply(Action("complete", "a", (0, 2)))
+    run.apply(Action("start", "v", scope=0))
+    run.apply(Action("complete", "v", scope=0, rejected=rejected))
+    assert set(run.counters.dropped) == rows
+    left = {0, 1} - rows
+    assert {row for row in (0, 1) if not run.counters.is_resolved(2, row)} == left
+
+
+@pytest.mark.parametrize("reads", [None, ((0, 1),), ((0, 2),)])
+def test_an_observer_sees_what_a_barrier_read_by_the_engine_or_else_by_the_rule(
+    reads: tuple[tuple[int, int], ...] | None,
+) -> None:
+    columns = [ColumnDescriptor("v", traits=T.BARRIER)]
+    run, seen = Machine(ExecutionGraph(2, columns), waive=["BARR-06"]), list[Action]()
+    run.on_step = seen.append
+    run.apply(Action("start", "v", scope=0, reads=reads))
+    assert seen[0].reads == (reads or ((0, 2),))

@@ -66,3 +66,19 @@ def test_groups_that_are_admitted_one_after_the_other_are_ready_at_one_step() ->
         run.apply(Action("admit", rows=(row, row + 1)))
     run.apply(Action("start", "a", (1, 2)))
     assert run.in_flight == 1
+
+
+@pytest.mark.clause("SCHED-17")
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_an_earlier_step_made_ready_is_ready_earlier(first: int) -> None:
+    chain = [ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])]
+    run = Machine(ExecutionGraph(2, chain), bypass=0)
+    run.apply(Action("start", "a", (0, 2)))
+    for row in (1, 0):
+        run.apply(Action("complete", "a", (row, row + 1)))
+    start = Action("start", "b", (first, first + 1))
+    if first == 1:
+        run.apply(start)
+        return
+    with pytest.raises(Violation, match=r"^SCHED-17: b\[0\] starts, and is number 1 of those"):
+        run.apply(start)

@@ -183,3 +183,26 @@ def test_who_hears_late_of_an_end_may_count_its_call_as_in_flight() -> None:
         killers.ended([cell], 2.0, well=True)
         killers.process_died([], 2.5)
         assert killers.may_give_up(cell, 2.5) is may
+
+
+@pytest.mark.clause("DROP-06")
+def test_of_a_range_that_failed_as_the_process_died_only_rows_that_it_had_left_are_suspected() -> (
+    None
+):
+    s = ColumnDescriptor("s", traits=T.ROW_STREAMABLE)
+    run = Machine(
+        ExecutionGraph(4, (s,)), failures=FailurePolicy(2), waive=["SCHED-09", "SCHED-15"]
+    )
+    run.state.killers = Killers(1)
+    run.apply(Action("start", "s", (0, 4)))
+    run.apply(Action("complete", "s", (1, 2)))
+    run.at(1.0)
+    run.apply(Action("fail", "s", (0, 1), failure="retryable", until=9.0))
+    die(run)
+    for row, suspected in ((0, True), (1, False), (2, True), (3, True)):
+        give_up = Action("drop", "s", (row, row + 1), cause="killer")
+        if suspected:
+            run.apply(give_up)
+            continue
+        with pytest.raises(Violation, match=rf"^DROP-06: row {row} is given up as a killer"):
+            run.apply(give_up)
