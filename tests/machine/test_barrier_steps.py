@@ -245,3 +245,17 @@ def test_what_a_barrier_read_is_kept_for_an_engine_that_has_a_cache(
     run.state.once_read = known
     run.apply(START)
     assert list(run.state.reads.values()) == ([] if known is None else [((0, 2),)])
+
+
+def test_output_that_is_given_together_makes_ready_together_what_waits_for_it() -> None:
+    columns = [
+        ColumnDescriptor("v", traits=T.BARRIER),
+        ColumnDescriptor("b", dependencies=["v"]),
+    ]
+    run, announced = Machine(ExecutionGraph(5, columns)), list[tuple[int, int, int]]()
+    run.listen(None, lambda *cells: announced.append(cells), lambda *_: None)
+    take(run, START, END)
+    announced.clear()
+    for rows in ((0, 2), (2, 5)):
+        run.apply(Action("emit", "v", rows))
+    assert announced == [(1, 0, 2), (1, 2, 5)]
