@@ -78,7 +78,7 @@ def recall_cells(run: RunState, column: int, start: int, stop: int) -> None:
         if not expect_running(run, f"recall of {where}"):
             return
         if counters.cells[column][row] != READY:
-            with _named_a_recall():
+            with _named_a_recall(where):
                 judge_start(run, column, row)
         if not covers(run.once_durable[column], row):
             _refuse(run, where)
@@ -102,8 +102,8 @@ def recall_barrier(run: RunState, column: int, scope: int) -> None:
     if not expect_running(run, f"recall of {where}"):
         return
     state = counters.barrier_state(column, scope)
-    if state != READY and not may_retry(run, key, state):
-        with _named_a_recall():
+    with _named_a_recall(where):
+        if state != READY and not may_retry(run, key, state):
             refuse_barrier(run, column, scope)
     reads = counters.reads(column, scope)
     if not all(covers(run.once_durable[column], row) for row in rows_of(reads)):
@@ -124,12 +124,12 @@ def recall_barrier(run: RunState, column: int, scope: int) -> None:
 
 
 @contextmanager
-def _named_a_recall() -> Iterator[None]:
-    """What is refused as a start is called a recall, for nothing started."""
+def _named_a_recall(where: str) -> Iterator[None]:
+    """What is refused as a start of a node is called a recall, for nothing started."""
     try:
         yield
     except Violation as broken:
-        detail = broken.detail.replace(" starts ", " is recalled ", 1)
+        detail = broken.detail.replace(f"{where} starts ", f"{where} is recalled ")
         raise Violation(broken.clause, detail) from None
 
 
