@@ -40,11 +40,12 @@ def note_durable(run: RunState) -> None:
             safe = join(safe, _made(run, column))
         run.once_durable[column] = join(rows, minus(safe, _without_value(run, column)))
     known = run.once_read
-    for key, reads in run.reads.items() if known is not None else ():
-        column, scope = column_of(key), place_of(key)
-        span = run.graph.rules.scope_bounds(column, scope)
-        if known is not None and (run.cut_off or run.on_storage.within(column, *span)):
-            known.setdefault(key, set()).add(reads)
+    if known is not None:
+        for key, reads in run.reads.items():
+            column, scope = column_of(key), place_of(key)
+            span = run.graph.rules.scope_bounds(column, scope)
+            if run.cut_off or run.on_storage.within(column, *span):
+                known.setdefault(key, set()).add(reads)
     run.stored_at, run.cut_off = -math.inf, False
 
 
@@ -117,7 +118,6 @@ def recall_barrier(run: RunState, column: int, scope: int) -> None:
         )
     if state < RUNNING:
         run.backoffs.pop(key, None)
-        counters.start_barrier(column, scope)
         counters.resolve_barrier(column, scope)
         if run.since_loss is not None:
             run.since_loss.add(column, scope, scope + 1)
