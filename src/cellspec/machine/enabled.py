@@ -102,10 +102,8 @@ def starts(run: RunState) -> Iterator[Action]:
             column = run.graph.rules.index[action.column]
             output = action.scope is None and run.barrier_flags[column]
             key = key_of(column, action)
-            until = run.backoffs.get(key) if state == BACKOFF else None
-            if until is not None and until > run.now:
-                continue
-            if state == BACKOFF and waits_again(run, key):
+            if state == BACKOFF and (run.backoffs.get(key) is not None or waits_again(run, key)):
+                # It waits, or its backoff is not over: the clock ends one whose end is known.
                 continue
             if run.killers is not None and key in run.killers.spent:
                 continue

@@ -123,7 +123,7 @@ def judge_start(run: RunState, column: int, row: int, *, start: int | None = Non
         run.breaks("GROUP-01", f"{where} starts although row group {held} is not admitted")
     if has_begun(state):
         _refuse_again(run, key, state)
-    elif state < RANGED and run.barrier_flags[column] and state < SKIP_READY:
+    elif run.barrier_flags[column] and state < SKIP_READY:
         run.breaks("BARR-02", f"{run.where(key)} is given although its barrier is not complete")
     else:
         if is_to_be_skipped(state):
@@ -132,12 +132,9 @@ def judge_start(run: RunState, column: int, row: int, *, start: int | None = Non
                 f"{run.where(key)} starts although {_skipped_input(run, column, row)}",
             )
         node = CellNodeId(row, run.name_of(column))
-        if (
-            state == BACKOFF
-            or (held is None and state < SKIP_READY)
-            or any(not _is_of_range(need, node, start) for need in _open_needs(run, node))
-        ):
-            _refuse_early(run, node)
+        missing = list(_open_needs(run, node))
+        if missing and not _is_of_range(missing[0], node, start):
+            _refuse_early(run, node, missing)
 
 
 def _is_of_range(need: NodeId, cell: CellNodeId, start: int | None) -> bool:
@@ -147,20 +144,19 @@ def _is_of_range(need: NodeId, cell: CellNodeId, start: int | None) -> bool:
     return need.column == cell.column and need.row >= start
 
 
-def _refuse_early(run: RunState, cell: CellNodeId) -> None:
-    """Refuse a cell that waits for something."""
-    missing = list(_open_needs(run, cell))
+def _refuse_early(run: RunState, cell: CellNodeId, missing: list[NodeId]) -> None:
+    """Refuse a cell that waits for other nodes."""
     where = f"{cell.column}[{cell.row}]"
     _refuse_lost(run, where, missing)
-    if missing and all(node.column == cell.column for node in missing):
+    if missing[0].column == cell.column:
+        # The row before it in order is the last that a cell waits for.
         row = run.counters.row_in_turn(run.graph.rules.index[cell.column], cell.row)
         run.breaks(
             "SCHED-13",
             f"{where} starts although {cell.column}[{row}] before it in order is not resolved",
         )
-        return
-    first = words_of(missing[0]) if missing else "something that it waits for"
-    run.breaks("SCHED-01", f"{where} starts although {first} is not complete")
+    else:
+        run.breaks("SCHED-01", f"{where} starts although {words_of(missing[0])} is not complete")
 
 
 def _refuse_lost(run: RunState, where: str, missing: list[NodeId]) -> None:
@@ -241,16 +237,14 @@ def _could_start(run: RunState, column: int, row: int) -> bool:
         return False
     if key in run.counters.abandoned or key in run.strays or run.attempts.get(key) == FAILED:
         return False
-    backs_off = run.backoffs.get(key)
-    waits = (backs_off is not None and backs_off > run.now) or run.counters.is_behind(column, row)
+    waits = run.backoffs.get(key) is not None or run.counters.is_behind(column, row)
     return not waits and unadmitted_group(run, row) is None
 
 
 def _barrier_could_start(run: RunState, column: int, scope: int) -> bool:
     """True if a barrier node could start if a row that wanted it were not dropped; may be news."""
     key = barrier_key(column, scope)
-    backs_off = run.backoffs.get(key)
-    if key in run.strays or (backs_off is not None and backs_off > run.now):
+    if key in run.strays or run.backoffs.get(key) is not None:
         return False
     start, stop = run.graph.rules.scope_bounds(column, scope)
     news = [row for row in run.news if start <= row < stop and _is_news(run, row)]
@@ -262,11 +256,8 @@ def reads_news(run: RunState, column: int, scope: int, reads: Ranges) -> bool:
     expected = set(rows_of(run.counters.reads(column, scope)))
     found = list(rows_of(reads))
     more = set(found) - expected
-    return (
-        expected <= set(found)
-        and all(_is_news(run, row) and _could_read(run, column, row) for row in more)
-        and found == sorted(expected | more)
-    )
+    may = all(_is_news(run, row) and _could_read(run, column, row) for row in more)
+    return may and found == sorted(expected | more)
 
 
 def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False) -> bool:
@@ -282,8 +273,9 @@ def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False)
     """
     if state != BACKOFF:
         return False
+    # A time that is known is still to come: the clock ends a backoff.
     until = run.backoffs.get(key)
-    if until is not None and until > run.now:
+    if until is not None:
         now, end = instants(run.now, until)
         run.breaks(
             "FAIL-03",
@@ -301,7 +293,7 @@ def _refuse_again(run: RunState, key: NodeKey, state: int, verb: str = "starts")
         run.breaks("SCHED-05", f"{where} although a checkpoint claimed it")
     elif state in (RUNNING, RANGED):
         run.breaks("SCHED-02", f"{where} while it is in flight")
-    elif state == SKIPPED or (not is_barrier_key(key) and run.counters.is_skipped(*key)):
+    elif not is_barrier_key(key) and run.counters.is_skipped(*key):
         run.breaks("SCHED-03", f"{where} although it was skipped")
     else:
         run.breaks("SCHED-03", f"{where} although it is complete")
@@ -309,9 +301,9 @@ def _refuse_again(run: RunState, key: NodeKey, state: int, verb: str = "starts")
 
 def state_of(run: RunState, column: int, row: int) -> int:
     """The state of a cell, as far as messages tell states apart."""
-    state = run.counters.cells[column][row]
     # A column that is finished keeps one state for all its rows; what was claimed stays so.
-    return CLAIMED if state == DONE and run.counters.is_claimed(column, row) else state
+    claimed = run.counters.is_claimed(column, row)
+    return CLAIMED if claimed else run.counters.cells[column][row]
 
 
 def unadmitted_group(run: RunState, row: int) -> int | None:
@@ -427,7 +419,7 @@ def refuse_output(run: RunState, column: int, row: int) -> None:
             run.breaks("BARR-07", f"{where} is given although row {row} was dropped")
     elif is_to_be_skipped(state) or (state == SKIPPED and _left_out(run, column, row)):
         run.breaks("BARR-07", f"{where} is given although its barrier left the row out")
-    elif state >= RANGED:
+    elif has_begun(state):
         _refuse_again(run, (column, row), state, "is given")
     else:
         run.breaks("BARR-02", f"{where} is given although its barrier is not complete")
@@ -462,7 +454,6 @@ def refuse_range(run: RunState, column: int, row: int, span: tuple[int, int]) ->
     """A row of a range is not ready; a fault of the row alone is named first."""
     state = state_of(run, column, row)
     if is_waiting(state) and unadmitted_group(run, row) is None:
-        expect_starts(run, f"{run.name_of(column)}[{row}]")
         node = next(_open_needs(run, run.graph.cell_node(column, row)), None)
         run.breaks(
             "RANGE-01",
