@@ -170,6 +170,29 @@ def test_a_call_that_failed_may_be_made_again() -> None:
     assert refusal(machine(), *steps, "start v /0") == ""
 
 
+@pytest.mark.clause("BARR-07")
+@pytest.mark.parametrize("rows", [2, 6])
+def test_what_a_barrier_left_out_is_told_apart_when_its_column_is_finished_too(rows: int) -> None:
+    steps = [*LEFT_OUT, *ran("v", 0), *made("v", 1), "skip v 0"]
+    assert refusal(machine("akv", rows), *steps, "emit v 0") == (
+        "BARR-07: v[0] is given although its barrier left the row out"
+    )
+
+
+@pytest.mark.clause("SCHED-05")
+def test_output_that_is_claimed_is_not_given_again() -> None:
+    run = machine("akv", 2)
+    take(run, *LEFT_OUT, *ran("v", 0), *made("v", 1), "skip v 0")
+    take(run, "durable a 0:2", "durable k 0:2", "durable v 0:2")
+    run.apply(Action("checkpoint_begin", claim=(2, 2, 2)))
+    take(run, "checkpoint_durable", "crash")
+    run.apply(Action("resume", claim=(2, 2, 2), skipped={"k": ((0, 1),), "v": ((0, 1),)}))
+    for row in (0, 1):
+        assert refusal(run, f"emit v {row}") == (
+            f"SCHED-05: v[{row}] is given although a checkpoint claimed it"
+        )
+
+
 # Where other clauses are not judged
 
 WAIVED: list[tuple[Collection[str], list[str], str]] = [

@@ -417,7 +417,7 @@ def refuse_output(run: RunState, column: int, row: int) -> None:
             note_made(run, column, row)
         else:
             run.breaks("BARR-07", f"{where} is given although row {row} was dropped")
-    elif is_to_be_skipped(state) or (state == SKIPPED and _left_out(run, column, row)):
+    elif is_to_be_skipped(state) or (state != CLAIMED and _left_out(run, column, row)):
         run.breaks("BARR-07", f"{where} is given although its barrier left the row out")
     elif has_begun(state):
         _refuse_again(run, (column, row), state, "is given")
@@ -427,8 +427,9 @@ def refuse_output(run: RunState, column: int, row: int) -> None:
 
 def _left_out(run: RunState, column: int, row: int) -> bool:
     """True if an input of the cell was skipped, and so was the cell."""
-    rule = run.graph.rules.columns[column]
-    return rule.propagates and any(run.counters.is_skipped(n, row) for n in rule.needs)
+    rule, is_skipped = run.graph.rules.columns[column], run.counters.is_skipped
+    skipped = is_skipped(column, row) and rule.propagates
+    return skipped and any(is_skipped(need, row) for need in rule.needs)
 
 
 def _open_needs(run: RunState, node: NodeId) -> Iterator[NodeId]:
