@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cellspec.graph.nodes import (
+    BarrierNodeId,
     CellNodeId,
     NodeId,
     NodeKey,
@@ -148,7 +149,9 @@ def _refuse_early(run: RunState, cell: CellNodeId, missing: list[NodeId]) -> Non
     """Refuse a cell that waits for other nodes."""
     where = f"{cell.column}[{cell.row}]"
     _refuse_lost(run, where, missing)
-    if missing[0].column == cell.column:
+    if isinstance(missing[0], BarrierNodeId):
+        run.breaks("BARR-02", f"{where} is given although its barrier is not complete")
+    elif missing[0].column == cell.column:
         # The row before it in order is the last that a cell waits for.
         row = run.counters.row_in_turn(run.graph.rules.index[cell.column], cell.row)
         run.breaks(
