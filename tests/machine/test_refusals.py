@@ -193,6 +193,11 @@ def test_output_that_is_claimed_is_not_given_again() -> None:
         )
 
 
+def test_a_row_that_was_dropped_before_its_turn_is_called_dropped() -> None:
+    steps = [*made("a", 0), "start z 1", "fail z 1 failure=permanent"]
+    assert refusal(machine(), *steps, "complete o 1") == "SCHED-04: o[1] completes, but is dropped"
+
+
 # Where other clauses are not judged
 
 WAIVED: list[tuple[Collection[str], list[str], str]] = [

@@ -36,6 +36,7 @@ from cellspec.state.codes import (
     CLAIMED,
     DONE,
     DROPPED,
+    DROPPED_BEHIND,
     RANGED,
     RUNNING,
     SKIP_READY,
@@ -481,5 +482,6 @@ def _word(state: int) -> str:
         BACKOFF: "waiting to be tried again",
         SKIPPED: "skipped",
         DROPPED: "dropped",
+        DROPPED_BEHIND: "dropped",
     }
     return words.get(state, "complete already" if state >= DONE else "not running")
