@@ -355,6 +355,12 @@ def test_a_barrier_reads_what_is_there_and_rows_of_whose_drop_it_may_not_know(
         run.apply(start)
 
 
+@pytest.mark.clause("GROUP-01", "DROP-03")
+def test_where_admission_is_not_judged_it_may_start_a_row_that_is_not_admitted() -> None:
+    run = machine("az", limits=GROUPS, hears_late=True, waive=["GROUP-01"])
+    assert refusal(run, "start z 0", FAILS[0], "start a 0") == ""
+
+
 @pytest.mark.clause("STOP-01")
 def test_a_barrier_may_start_in_the_moment_in_which_the_run_has_to_stop() -> None:
     stops = FailurePolicy(1, stop_window=1, stop_rate=1.0)

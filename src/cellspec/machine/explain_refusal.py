@@ -241,8 +241,7 @@ def _could_start(run: RunState, column: int, row: int) -> bool:
         return False
     if key in run.counters.abandoned or key in run.strays or run.attempts.get(key) == FAILED:
         return False
-    waits = run.backoffs.get(key) is not None or run.counters.is_behind(column, row)
-    return not waits and unadmitted_group(run, row) is None
+    return run.backoffs.get(key) is None and not run.counters.is_behind(column, row)
 
 
 def _barrier_could_start(run: RunState, column: int, scope: int) -> bool:
