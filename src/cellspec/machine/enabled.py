@@ -114,7 +114,7 @@ def starts(run: RunState) -> Iterator[Action]:
 
 
 def waits_again(run: RunState, key: NodeKey) -> bool:
-    """True for a node in backoff that waits for its turn, or for an input that was lost."""
+    """True for a node in backoff that waits for its turn, or for an input that is open."""
     if is_barrier_key(key):
         return bool(run.counters.missing[column_of(key)][place_of(key)])
     return bool(run.counters.open_inputs(*key))

@@ -296,13 +296,13 @@ class NodeStates:
         return rows is not None and row in rows
 
     def open_inputs(self, column: int, row: int, *, in_turn: bool = False) -> int:
-        """How many nodes a cell in backoff waits for: inputs that were lost, and its turn.
+        """How many nodes a cell in backoff waits for: inputs that are open, and its turn.
 
         Args:
             column, row: the cell.
             in_turn: it is known that the rows before it do not hold it up.
         """
-        needs = self.rules.columns[column].needs if self.watched else ()
+        needs = self.rules.columns[column].needs
         waits = sum(self.cells[need][row] < DONE for need in needs)
         return waits + (not in_turn and self.is_behind(column, row))
 

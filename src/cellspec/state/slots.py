@@ -56,18 +56,17 @@ def hold(nodes: NodeStates, column: int, row: int) -> None:
 
 
 def release(nodes: NodeStates, column: int, row: int) -> None:
-    """A held cell is ready again, or waits for its turn, or for inputs that were lost."""
+    """A held cell is ready again, or waits for its turn, or for inputs that are open.
+
+    They are if they were lost, or if it started too early and nobody judged it.
+    """
     body = nodes.cells[column]
     if body[row] == BACKOFF:
-        # Only where order or a lost worker can have brought something to wait for.
-        if nodes.watched or nodes.rules.columns[column].ordered:
-            waits = nodes.open_inputs(column, row)
-            if waits:
-                body[row] = waits  # type: ignore[index]  # a held cell: the column is not finished
-                return
-        body[row] = READY  # type: ignore[index]  # as above
-        nodes.ready[nodes.cell_groups[column]] += 1
-        nodes.on_cell[column](row)
+        waits = nodes.open_inputs(column, row)
+        body[row] = waits  # type: ignore[index]  # a held cell: the column is not finished
+        if not waits:
+            nodes.ready[nodes.cell_groups[column]] += 1
+            nodes.on_cell[column](row)
 
 
 def hold_barrier(nodes: NodeStates, column: int, scope: int) -> None:
