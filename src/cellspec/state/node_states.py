@@ -369,4 +369,4 @@ class Lenient:
     def not_running(self, column: int, row: int) -> None:
         nodes = self._nodes
         if nodes.cells[column][row] == READY:
-            nodes.ready[column] -= 1
+            nodes.ready[nodes.cell_groups[column]] -= 1
