@@ -221,10 +221,12 @@ def kept_digests(graph: ExecutionGraph, payload: Payload) -> Kept:
     Those that the payload had kept before come first. What is kept on purpose (CKPT-20) stays on
     record, for the table holds cells of several configurations from then on.
     """
-    found = dict(payload.kept)
-    for name in changed_columns(payload.config, graph.config):
+    found, before = dict(payload.kept), payload.config
+    if before is None:
+        return found
+    for name in changed_columns(before, graph.config):
         if payload.claim[graph.rules.index[name]]:
-            found[name] = (*found.get(name, ()), (payload.config or {})[name])
+            found[name] = (*found.get(name, ()), before[name])
     return found
 
 

@@ -52,7 +52,7 @@ def lose(nodes: NodeStates, column: int, row: int) -> None:
     body = _reopen(nodes, column)
     waits = sum(nodes.cells[need][row] < DONE for need in rule.needs)
     if rule.ordered:
-        waits += _take_turn(nodes, column, row)
+        waits += _take_turn(nodes, column, body, row)
     body[row] = waits
     nodes.open_cells[column] += 1
     if nodes.parts is not None:
@@ -154,7 +154,7 @@ def _watch(nodes: NodeStates, column: int, stop: int) -> None:
         nodes.resolve[column] = compile_resolve(nodes, column)
 
 
-def _take_turn(nodes: NodeStates, column: int, row: int) -> bool:
+def _take_turn(nodes: NodeStates, column: int, body: bytearray, row: int) -> bool:
     """Give the turn of an ordered column to a lost row; True if an earlier row has it."""
     turn = nodes.turns.get(column)
     if turn is None:
@@ -162,8 +162,7 @@ def _take_turn(nodes: NodeStates, column: int, row: int) -> bool:
     if turn < row:
         return True
     nodes.turns[column] = row
-    body = nodes.cells[column]
-    if turn < nodes.rules.num_records and isinstance(body, bytearray):
+    if turn < nodes.rules.num_records:
         _add_wait(nodes, column, body, turn)
     return False
 
@@ -220,7 +219,6 @@ def _reopen_barrier(nodes: NodeStates, column: int, scope: int) -> None:
     states[scope] = LAST_WAIT
     nodes.missing[column][scope] = waits
     nodes.open_barriers[column] += 1
-    nodes.wanted_rows.pop((column, scope), None)
     nodes.scope_prefix[column] = min(nodes.scope_prefix[column], scope)
     nodes.exempt_prefix[column] = min(nodes.exempt_prefix[column], start)
 

@@ -68,8 +68,6 @@ def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
     capacity, workers = nodes.capacity[group], nodes.workers
     judge = nodes.judge
     takes_slot = not nodes.rules.columns[column].scope_rows
-    # A group without a limit is not counted: nobody could ask.
-    limited = takes_slot and capacity < UNLIMITED
 
     def start_unlimited(row: int) -> None:
         if body[row] and judge.not_ready(column, row):
@@ -81,7 +79,8 @@ def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
         body[row] = RUNNING  # type: ignore[index]  # a ready cell: the column is not finished
         ready[group] -= 1
 
-    if takes_slot and not limited:
+    if takes_slot and capacity >= UNLIMITED:
+        # A group without a limit is not counted: nobody could ask.
         return start_unlimited
 
     places = nodes.capacity if isinstance(nodes.capacity, SharedPlaces) else None
@@ -132,7 +131,7 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
     ready, busy, open_cells = nodes.ready, nodes.busy, nodes.open_cells
     judge = nodes.judge
     takes_slot = not rule.scope_rows
-    limited = takes_slot and nodes.capacity[group] < UNLIMITED
+    limited = nodes.capacity[group] < UNLIMITED
     waiting = [
         (cells, nodes.cell_groups[other], nodes.on_cell[other], other)
         for other in rule.cell_dependents
@@ -202,7 +201,7 @@ def _resolve_in_chain(
     ready, busy, open_cells = nodes.ready, nodes.busy, nodes.open_cells
     judge, on_skip = nodes.judge, nodes.on_skip
     takes_slot = not nodes.rules.columns[column].scope_rows
-    limited = takes_slot and nodes.capacity[group] < UNLIMITED
+    limited = nodes.capacity[group] < UNLIMITED
 
     def resolve(row: int) -> None:
         if body[row] != RUNNING:
@@ -285,13 +284,13 @@ def count_down_rows(nodes: NodeStates, column: int, start: int, stop: int) -> No
     body = nodes.cells[column]
     if not isinstance(body, bytearray):
         return
+    # A cell may be ready already if it started too early, and nobody judged it, and failed.
     before = body.count(READY, start, stop)
-    skips = body.count(SKIP_READY, start, stop)
     body[start:stop] = body[start:stop].translate(COUNT_DOWN)
     made = body.count(READY, start, stop) - before
     if made:
         _announce_rows(nodes, column, start, stop, made)
-    if body.count(SKIP_READY, start, stop) > skips:
+    if body.count(SKIP_READY, start, stop):
         for row in nodes.iter_rows(column, SKIP_READY, start):
             if row >= stop:
                 break
@@ -383,13 +382,16 @@ def advance_order(nodes: NodeStates, column: int, row: int) -> None:
         if row == nodes.turns[column]:
             return
         nodes.turns[column] = row
-    while row < total and isinstance(body, bytearray) and body[row] == DROPPED_BEHIND:
+    if not isinstance(body, bytearray):
+        return
+    while row < total and body[row] == DROPPED_BEHIND:
         body[row] = DROPPED
         row += 1
     if row >= total:
         return
     missing = body[row]
-    if 0 < missing < RANGED and missing != SKIP_READY and isinstance(body, bytearray):
+    # An open cell waits for its turn, at least.
+    if missing < RANGED:
         body[row] = missing - 1
         if missing == LAST_WAIT:
             nodes.ready[nodes.cell_groups[column]] += 1

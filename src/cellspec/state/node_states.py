@@ -167,6 +167,7 @@ class NodeStates:
     held_groups: bytearray
     judge: Judge
     kept: dict[int, RowSet]
+    load: int
     lost: dict[int, RowSet]
     missing: list[array[int]]
     on_barrier: Callable[[int, int], object]
@@ -179,6 +180,7 @@ class NodeStates:
     prefix_found: list[int]
     ready: list[int]
     ready_barriers: list[int]
+    rows: int
     scope_prefix: list[int]
     skipped: dict[int, RowSet]
     starts_blocked: bool
@@ -211,8 +213,6 @@ class NodeStates:
         self.workers = workers
         self.group_rows = group_rows
         self.part_rows = part_rows
-        self.load = 0
-        self.rows = 0
         self.start: list[Callable[[int], None]] = []
         self.resolve: list[Callable[[int], None]] = []
 

@@ -97,14 +97,11 @@ def restore(
     for row in nodes.dropped:
         _restore_dropped(nodes, row)
     _restore_groups(nodes)
-    finished = [
-        index
-        for index, body in enumerate(nodes.cells)
-        if isinstance(body, bytearray) and not nodes.open_cells[index]
-    ]
+    finished = [index for index in range(count) if not nodes.open_cells[index]]
     # Before anything is compiled: what their inputs resolve with would keep their bytes.
     for index in finished:
-        nodes.cells[index] = Uniform(DONE)
+        if isinstance(nodes.cells[index], bytearray):
+            nodes.cells[index] = Uniform(DONE)
     nodes.parts = None if nodes.part_rows is None else _whole_parts(nodes, nodes.part_rows)
     nodes.start[:] = [compile_start(nodes, index) for index in range(count)]
     nodes.resolve[:] = [compile_resolve(nodes, index) for index in range(count)]
@@ -232,7 +229,7 @@ def _restore_dropped(nodes: NodeStates, row: int) -> None:
             if nodes.open_barriers[other]:
                 scope = row // nodes.rules.columns[other].scope_rows
                 nodes.missing[other][scope] -= 1
-                if not nodes.missing[other][scope] and nodes.barriers[other][scope] == LAST_WAIT:
+                if not nodes.missing[other][scope]:
                     nodes.barriers[other][scope] = READY
         if rule.ordered and not rule.is_barrier:
             if nodes.is_behind(rule.index, row):

@@ -30,7 +30,9 @@ _AS_OUTPUT = bytes(CLAIMED if claimed else LAST_WAIT for claimed in range(256))
 
 
 def fill_column(nodes: NodeStates, rule: ColumnRule, claim: Claim) -> bytearray:
-    """The states of a column's cells; its inputs' are there already, and no row is dropped yet.
+    """The states of a column's cells, of which some are not claimed.
+
+    Its inputs' states are there already, and no row is dropped yet.
 
     A cell of an ordered column that is claimed behind a gap is of a dropped row (clause CKPT-05):
     its turn is still to come, and is then handed on.
@@ -43,7 +45,7 @@ def fill_column(nodes: NodeStates, rule: ColumnRule, claim: Claim) -> bytearray:
         body = _fill_pieces(nodes, rule, claim)
     else:
         body = _fill_at_once(nodes, rule, claim)
-    if rule.ordered and not rule.is_barrier and prefix_of(mine) < total:
+    if rule.ordered and not rule.is_barrier:
         body[prefix_of(mine)] -= 1
     if not isinstance(mine, int):
         rows = (
