@@ -28,7 +28,13 @@ from cellspec import (
     ThreadSafeCompletionTracker,
     Violation,
 )
-from cellspec.state.checkpoint import Payload, expect_config, kept_digests, make_payload
+from cellspec.state.checkpoint import (
+    Payload,
+    expect_config,
+    kept_digests,
+    make_payload,
+    parse_payload,
+)
 from cellspec.text import counted
 from tests.oracles import Definition
 from tests.strategies import Case, cases, damaged
@@ -507,12 +513,10 @@ def test_of_each_changed_column_with_claimed_cells_the_digest_is_kept_behind_ear
     kept = kept_digests(new, Payload(claim, dict(before), {"b": ("5e",), "a": ("6f",)}))
     assert kept == {"a": ("6f",), "b": ("5e", before["b"]), "c": (before["c"],)}
     assert kept_digests(new, Payload(claim)) == {}
-    # Each is written down.
-    assert make_payload(new, claim, 3, new.config, kept)["kept"] == {
-        "a": ["6f"],
-        "b": ["5e", before["b"]],
-        "c": [before["c"]],
-    }
+    # Each is written down, and read back.
+    payload = make_payload(new, (5, 5, 5), 3, new.config, kept)
+    assert payload["kept"] == {"a": ["6f"], "b": ["5e", before["b"]], "c": [before["c"]]}
+    assert parse_payload(payload, new).kept == kept
 
 
 RANGES = (
