@@ -222,9 +222,10 @@ def test_a_barrier_starts_as_every_call_does(
 @pytest.mark.clause("FAIL-03")
 @pytest.mark.parametrize("until", [None, 5.0])
 def test_a_barrier_that_is_tried_again_backs_off_no_longer(until: float | None) -> None:
-    run = take(make(machine(), 0, 1), START, BACK_OFF._replace(until=until))
+    run = make(machine("SCHED-09", "SCHED-15"), 0, 1)
+    take(run, START, BACK_OFF._replace(until=until))
     if until is not None:
-        run.state.now = until
+        run.at(until)
     run.apply(START._replace(attempt=2))
     assert (run.backoffs, run.in_flight) == ({}, 1)
 

@@ -227,12 +227,13 @@ def test_a_cell_that_is_resolved_unjudged_in_its_backoff_backs_off_no_longer(kin
 def test_what_is_left_of_a_range_that_failed_starts_again_as_a_range(
     until: float | None, traits: ExecutionTraits
 ) -> None:
-    run = take(machine(traits=traits), RANGE, Action("complete", "s", (0, 1)))
+    run = machine("SCHED-09", "SCHED-15", traits=traits)
+    take(run, RANGE, Action("complete", "s", (0, 1)))
     run.apply(Action("fail", "s", (1, 2), failure="retryable", until=until))
     again = RANGE._replace(rows=(1, 4))
     if until is not None:
         assert refused(run, again).startswith("FAIL-03: s[1] starts at t=0 s, in a backoff until")
-        run.state.now = until
+        run.at(until)
     run.apply(again)
     assert (run.backoffs, run.in_flight) == ({}, 1)
     run.apply(Action("complete", "s", (1, 4)))
