@@ -121,9 +121,6 @@ def halt(run: RunState) -> None:
     waits = any(until is not None for until in run.backoffs.values())
     run.unanswered = int(run.is_paused or waits)
     run.backoffs.clear()
-    run.due.clear()
-    run.begun.clear()
-    run.began_at.clear()
     run.writes.clear()
 
 
@@ -387,15 +384,16 @@ def _why_not_resumable(run: RunState, claim: Claim) -> tuple[str, str]:
             # Each commit adds to the claim before it: one that was on storage is not gone.
             clause = "CKPT-12" if run.committed is None else "CKPT-09"
             return clause, f"resumed without {where}, which the last durable claim holds"
-    for column, rows in enumerate(claim):
-        row = first_outside(rows, known[column])
-        if row >= 0:
-            where = cell_words(run.name_of(column), row)
-            return "CKPT-12", (
-                f"resumed with {where}, which the last durable claim does not hold, and which no "
-                "claim or commit that may have landed brings whole"
-            )
-    raise AssertionError("a claim that equals the last durable one may be resumed from")
+    # There is one: the run may resume from the last durable claim itself.
+    column, row = next(
+        (column, row)
+        for column, rows in enumerate(claim)
+        if (row := first_outside(rows, known[column])) >= 0
+    )
+    return "CKPT-12", (
+        f"resumed with {cell_words(run.name_of(column), row)}, which the last durable claim does "
+        "not hold, and which no claim or commit that may have landed brings whole"
+    )
 
 
 def _claim_words(run: RunState, claim: Claim) -> str:
