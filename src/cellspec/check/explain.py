@@ -187,10 +187,10 @@ def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
     lost = is_cell and place in machine.counters.dropped
     words = [f"{words_of(node)} is " + (f"of row {place}, dropped" if lost else how(node, machine))]
     spent = machine.attempts.get(key, 0)
-    if spent:
-        most = machine.failures.max_attempts
-        tried = f"{spent} of {counted(most, 'attempt')} spent"
-        words.append("it failed for good" if spent < 0 else tried)
+    if spent < 0:
+        words.append("it failed for good")
+    elif spent:
+        words.append(f"{spent} of {counted(machine.failures.max_attempts, 'attempt')} spent")
     if key in machine.backoffs:
         until = machine.backoffs[key]
         words.append(
@@ -310,12 +310,11 @@ def _span(event: Event, machine: Machine) -> tuple[int, int] | None:
         return event.rows, event.rows + 1
     if event.rows is not None:
         return event.rows
+    if event.scope is None:
+        return None
     column = machine.graph.rules.index.get(event.column or "")
-    if event.scope is None or column is None:
-        return None
-    if event.scope >= machine.graph.rules.scope_count(column):
-        return None
-    return machine.graph.rules.scope_bounds(column, event.scope)
+    # Beyond the last scope there are no rows, and the range is empty.
+    return None if column is None else machine.graph.rules.scope_bounds(column, event.scope)
 
 
 def _meets(span: tuple[int, int], other: Event, machine: Machine) -> bool:
