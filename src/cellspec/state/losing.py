@@ -30,10 +30,11 @@ from cellspec.state.prefixes import prefix
 
 __all__ = ["lose", "lose_barrier"]
 
-_COUNT_UP = bytes(
-    v + (v not in (SKIP_READY - 1, RANGED - 1)) if v < RANGED else v for v in range(256)
-)
-"""The state of a node after one of those that it waits for is open again, by its state before."""
+_COUNT_UP = bytes(v + (v < RANGED) for v in range(256))
+"""The state of a node after one of those that it waits for is open again, by its state before.
+
+No node waits for as many as the count has room for.
+"""
 
 _TAKE_OUTPUT = bytes(LAST_WAIT if v in (READY, DONE) else v + (v == SKIP_READY) for v in range(256))
 """The state of an output cell after its barrier node was lost, by its state before."""
