@@ -23,16 +23,18 @@ C = ColumnDescriptor
 
 
 class Listener:
-    """A judge that lets all pass, and somebody who hears of ready work."""
+    """A judge that lets all pass, or ignores an end, and somebody who hears of ready work."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ignores: bool = False) -> None:
         self.heard: list[tuple[object, ...]] = []
+        self.ignores = ignores
 
     def not_ready(self, column: int, row: int) -> None:
         self.heard.append(("not ready", column, row))
 
-    def not_running(self, column: int, row: int) -> None:
+    def not_running(self, column: int, row: int) -> bool:
         self.heard.append(("not running", column, row))
+        return self.ignores
 
     def no_slot(self, column: int, row: int) -> None:
         self.heard.append(("no slot", column, row))
@@ -140,6 +142,17 @@ def claimed_but_for_a_dropped_row(judge: Listener) -> Counters:
     return counters
 
 
+@pytest.mark.clause("BARR-02")
+def test_output_that_starts_takes_no_place() -> None:
+    judge = Listener()
+    counters = counters_of(2, C("b", traits=T.BARRIER), judge=judge, capacity=[1], workers=1)
+    for row in range(2):
+        counters.start[0](row)
+    assert judge.heard == [("not ready", 0, 0), ("not ready", 0, 1)]
+    assert [counters.cells[0][row] for row in range(2)] == [RUNNING, RUNNING]
+    assert (counters.load, counters.busy) == (0, [0])
+
+
 FINISHED = (made, made_in_any_order, claimed, claimed_but_for_a_dropped_row)
 
 
@@ -192,6 +205,51 @@ def test_a_cell_that_is_marked_without_a_start_is_not_ready_any_more() -> None:
     expect_counted(counters)
 
 
+@pytest.mark.clause("CKPT-19")
+def test_a_part_has_every_cell_in_once_each_is_resolved_whatever_is_given_twice() -> None:
+    counters = counters_of(
+        4, C("a"), C("b", dependencies=["a"]), judge=Listener(ignores=True), part_rows=2
+    )
+    for column in (0, 1):
+        make(counters, column, 0, 1, 2)
+        counters.resolve[column](0)
+        expect_counted(counters)
+    assert counters.parts is not None
+    assert [counters.parts.is_whole(part) for part in (0, 1)] == [True, False]
+
+
+SKIPS = {
+    "made": [C("v", traits=T.NONE)],
+    "made, and read by another column": [C("v"), C("w", dependencies=["v"])],
+    "given by a barrier": [C("v", traits=T.BARRIER)],
+    "made in order": [C("v", traits=T.ORDERED)],
+}
+
+
+@pytest.mark.clause("SKIP-01")
+@pytest.mark.parametrize("others", SKIPS.values(), ids=list(SKIPS))
+def test_once_all_inputs_are_resolved_a_cell_with_a_skipped_one_is_announced_to_be_skipped(
+    others: list[ColumnDescriptor],
+) -> None:
+    counters = counters_of(3, *others, C("a"), C("c", dependencies=["v", "a"]))
+    c, a = len(others) + 1, len(others)
+    listener = Listener()
+    counters.listen(on_skip=listener.is_to_be_skipped)
+    counters.restore((0,) * (c + 1))
+    counters.skip(a, 0)
+    counters.skip(a, 2)
+    make(counters, a, 1)
+    assert listener.heard == []
+    if counters.rules.columns[0].is_barrier:
+        counters.start_barrier(0, 0)
+        counters.resolve_barrier(0, 0)
+        counters.resolve_range(0, 0, 3)
+    else:
+        make(counters, 0, 0, 1, 2)
+    assert listener.heard == [("to be skipped", c, 0), ("to be skipped", c, 2)]
+    expect_counted(counters)
+
+
 # Places
 
 
@@ -214,6 +272,36 @@ def test_a_row_of_a_range_stays_in_flight_when_a_lost_input_of_it_is_made_again(
     make(counters, 0, 0)
     assert [counters.cells[1][row] for row in range(2)] == [RANGED, RANGED]
     assert not counters.must_skip(1, 0)
+
+
+@pytest.mark.clause("RANGE-01", "FAIL-08")
+def test_a_row_of_a_range_stays_in_flight_when_lost_output_that_it_read_is_given_again() -> None:
+    columns = C("b", traits=T.BARRIER), C("c", dependencies=["b"], traits=T.ROW_STREAMABLE)
+    counters = counters_of(2, *columns)
+    run_node(counters, 0)
+    counters.start_range(1, 0, 2)
+    counters.lose_barrier(0, 0, ())
+    counters.start_barrier(0, 0)
+    counters.resolve_barrier(0, 0)
+    counters.resolve_range(0, 0, 2)
+    assert [counters.cells[1][row] for row in range(2)] == [RANGED, RANGED]
+
+
+@pytest.mark.clause("RANGE-01", "SCHED-01")
+def test_a_row_of_a_range_that_nobody_kept_from_an_early_start_stays_in_flight() -> None:
+    counters = counters_of(2, C("a"), C("b", dependencies=["a"], traits=T.ROW_STREAMABLE))
+    counters.start_range(1, 0, 2)
+    make(counters, 0, 0, 1)
+    assert [counters.cells[1][row] for row in range(2)] == [RANGED, RANGED]
+
+
+@pytest.mark.clause("RANGE-01", "SCHED-13")
+def test_a_row_of_a_range_in_order_stays_in_flight_when_its_turn_comes() -> None:
+    counters = counters_of(3, C("o", traits=T.ORDERED | T.ROW_STREAMABLE))
+    counters.start_range(0, 0, 2)
+    counters.offer(0, 0)
+    counters.recall(0, 0)
+    assert [counters.cells[0][row] for row in range(3)] == [DONE, RANGED, LAST_WAIT]
 
 
 def test_the_end_of_a_range_is_no_end_of_the_one_behind_it() -> None:
@@ -275,6 +363,18 @@ def test_a_cell_that_nobody_kept_from_an_early_start_is_counted_once_when_its_gr
     assert counters.ready == [1]
     counters.admit(0, 2)
     assert counters.ready == [2]
+    expect_counted(counters)
+
+
+@pytest.mark.clause("FAIL-03")
+def test_a_cell_in_backoff_that_waits_for_nothing_is_announced_when_it_is_released() -> None:
+    counters = counters_of(2, C("a"))
+    counters.start[0](1)
+    counters.hold(0, 1)
+    heard: list[int] = []
+    counters.listen([heard.append])
+    release(counters, 0, 1)
+    assert heard == [1]
     expect_counted(counters)
 
 
@@ -352,6 +452,17 @@ def test_output_that_a_checkpoint_claimed_is_not_lost_with_its_barrier_node() ->
     found = [counters.cells[0][row] for row in range(5)]
     assert found == [CLAIMED, LAST_WAIT, CLAIMED, LAST_WAIT, CLAIMED]
     expect_counted(counters)
+
+
+@pytest.mark.clause("FAIL-08", "SKIP-01")
+def test_output_that_is_to_be_skipped_waits_again_for_its_lost_barrier_node() -> None:
+    counters = counters_of(3, C("a"), C("b", traits=T.BARRIER, dependencies=["a"]))
+    counters.skip(0, 0)
+    make(counters, 0, 1, 2)
+    run_node(counters, 1)
+    counters.lose_barrier(1, 0, ())
+    expect_counted(counters)
+    assert [counters.must_skip(1, row) for row in range(3)] == [True, False, False]
 
 
 def ready_but_for_a_lost_input() -> Counters:
@@ -559,4 +670,23 @@ def test_after_a_restore_a_turn_passes_over_all_rows_that_were_dropped_and_claim
     counters.restore((claim,), RowSet(6, [1, *behind]))
     assert list(counters.iter_rows(0, READY)) == [2 + len(behind)]
     assert not counters.is_behind(0, 2 + len(behind))
+    expect_counted(counters)
+
+
+@pytest.mark.clause("CKPT-07", "CKPT-15", "SCHED-13")
+@pytest.mark.parametrize("rows", [(1,), (1, 2), (2,), (1, 3), (3,), (0,), (0, 1, 2, 3)])
+@pytest.mark.parametrize("claimed", [0, 1])
+def test_after_a_restore_nothing_waits_for_cells_of_dropped_rows(
+    claimed: int, rows: tuple[int, ...]
+) -> None:
+    counters = counters_of(
+        4,
+        C("a"),
+        C("o", traits=T.ORDERED),
+        C("b", traits=T.BARRIER, dependencies=["a", "o"]),
+        C("v", traits=T.BATCH_BARRIER, dependencies=["a"]),
+        C("w", traits=T.BATCH_BARRIER | T.ORDERED, dependencies=["a"]),
+        batch_size=2,
+    )
+    counters.restore((claimed,) * 5, RowSet(4, rows))
     expect_counted(counters)
