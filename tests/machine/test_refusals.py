@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pytest
@@ -39,6 +39,9 @@ def machine(
     return Machine(graph, limits, failures=FailurePolicy(2), **options)
 
 
+_PLAIN: dict[str, Callable[[str], Any]] = {"until": float, "attempt": int}
+
+
 def action(words: str) -> Action:
     """An action from words: "start a 0", "start o 0:2", "fail v /0 failure=permanent"."""
     kind, *rest = words.split()
@@ -46,7 +49,7 @@ def action(words: str) -> Action:
     for word in rest:
         name, equals, value = word.partition("=")
         if equals:
-            fields[name] = float(value) if name == "until" else value
+            fields[name] = _PLAIN.get(name, str)(value)
         elif word[0] == "/":
             fields["scope"] = int(word[1:])
         elif word[0].isdigit():

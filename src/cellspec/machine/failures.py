@@ -219,7 +219,8 @@ def cancel_cell(run: RunState, column: int, row: int, attempt: int | None) -> No
     slot = _end_abandoned(run, column, row, attempt)
     if slot is None and end_stray(run, (column, row)):
         return
-    alone = slot is not None or run.counters.cells[column][row] == RUNNING
+    # A row that its range gave and a worker lost may run again by itself.
+    alone = run.counters.cells[column][row] == RUNNING
     ranged = None if alone else range_of(run, column, row)
     if slot is not None:
         if slot:
