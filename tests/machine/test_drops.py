@@ -191,3 +191,9 @@ def test_a_row_is_given_up_for_the_barrier_of_its_batch(row: int) -> None:
     run.record_drop(0, row, row + 1, "killer")
     with pytest.raises(Violation, match=r"^DROP-0[126]"):
         run.record_drop(0, row, row + 1, "killer")
+
+
+@pytest.mark.clause("DROP-01", "DROP-06")
+def test_a_run_that_promises_no_number_of_tries_gives_no_row_up_as_a_killer() -> None:
+    with pytest.raises(Violation, match=r"^DROP-01: row 0 is dropped although nothing of it"):
+        machine().record_drop(0, 0, 1, "killer")

@@ -8,7 +8,6 @@ from cellspec.graph.nodes import barrier_key
 from cellspec.machine.actions import Cause
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.run_state import News, RunState
-from cellspec.state.codes import DONE
 from cellspec.text import counted
 
 __all__ = ["drop_row", "fails_too", "record_drop", "unexplained"]
@@ -91,8 +90,8 @@ def record_drop(
 
 def _give_up(run: RunState, column: int, row: int) -> None:
     """Give a row up because processes died of a node of it (DROP-06), if that may be."""
-    made = run.counters.cells[column][row] >= DONE
-    if run.killers is None or made or row in run.counters.dropped:
+    # Every cell of a dropped row is resolved.
+    if run.killers is None or run.counters.is_resolved(column, row):
         return
     rule = run.graph.rules.columns[column]
     key = barrier_key(column, row // rule.scope_rows) if rule.is_barrier else (column, row)

@@ -15,12 +15,11 @@ def call_ended(run: RunState, *, failed: bool) -> None:
     if most is None:
         return
     ends = run.ends
-    full = len(ends) == ends.maxlen
-    if full:
+    if len(ends) == ends.maxlen:
         run.failed_ends -= ends[0]
     ends.append(failed)
     run.failed_ends += failed
-    full = full or len(ends) == ends.maxlen
+    full = len(ends) == ends.maxlen
     if full and run.failed_ends >= most and not run.must_stop:
         run.must_stop, run.must_stop_at = True, run.now
         if run.hears_late:
