@@ -107,7 +107,7 @@ def starts(run: RunState) -> Iterator[Action]:
                 continue
             if run.killers is not None and key in run.killers.spent:
                 continue
-            if run.overtaking is not None and not (output or run.overtaking.is_in_turn(key)):
+            if run.overtaking is not None and not run.overtaking.is_in_turn(key):
                 continue
             if output or run.has_slot(run.group_of[column]):
                 yield action._replace(attempt=1 + run.attempts.get(key, 0))
@@ -187,10 +187,8 @@ def _storage_actions(run: RunState) -> Iterator[Action]:
     else:
         known = run.durable_claim
         for claim in dict.fromkeys((longest_claim(run, 1), longest_claim(run, 2))):
-            covered = all(
-                rows <= run.durable[column] and unexplained(run, column, 0, rows) < 0
-                for column, rows in enumerate(claim)
-            )
+            # Of what is durable every drop that left a cell unmade is recorded.
+            covered = all(c <= d for c, d in zip(claim, run.durable, strict=True))
             grows = all(first_outside(d, c) < 0 for c, d in zip(claim, known, strict=True))
             if covered and grows and claim != known:
                 yield Action("checkpoint_begin", claim=claim)
