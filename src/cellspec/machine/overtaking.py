@@ -123,23 +123,26 @@ class Overtaking:
         group = self._run.group_of[column_of(keys[0])]
         first, ahead = self._first(group)
         later = [self._number_of(key) for key in keys if self._waits(key)]
-        if first is None or not later or max(later) <= first[0]:
+        if first is None or max(later, default=_NEVER) <= first[0]:
             return None
         number, waiting = first[0], self._key(*first[1:])
         if waiting in keys:
-            number, waiting = self._first_beside(group, keys)
+            beside = self._first_beside(group, keys)
+            if beside is None:
+                return None
+            number, waiting = beside
         starts = len(ahead) - bisect(ahead, number) + sum(each > number for each in later)
         if max(later) <= number or starts <= self._bound:
             return None
         return waiting, starts
 
-    def _first_beside(self, group: int, keys: Sequence[NodeKey]) -> tuple[int, NodeKey]:
+    def _first_beside(self, group: int, keys: Sequence[NodeKey]) -> tuple[int, NodeKey] | None:
         """The node of a resource that waits longest, beside some that start, and its number."""
         for number, place in zip(*self._lines[group], strict=True):
             key = self._key(*divmod(place, self._run.graph.num_records))
             if self._number_of(key) == number and key not in keys and self._waits(key):
                 return number, key
-        return self._next, keys[0]
+        return None
 
     def _waits(self, key: NodeKey) -> bool:
         return self._number_of(key) != _NEVER and self._is_ready(column_of(key), place_of(key))
@@ -178,7 +181,8 @@ class Overtaking:
                 first = numbers[head], column, place
                 break
             head += 1
-        if head > 65_536 and 2 * head > len(numbers):
+        if 2 * head > len(numbers):
+            # They are more than those that move up, so a node that passes costs O(1).
             del numbers[:head], nodes[:head]
             head = 0
         self._heads[group] = head
