@@ -177,6 +177,8 @@ class RunModel:
         self.claimed_since = False
         """A claim became durable after the last write of rows that failed."""
         self.saved_rows = self.held_before = self.saved_by(claim)
+        self.tried: set[int] = set()
+        """Rows that could be claimed when a write failed: what it held is not known."""
         self.waits: list[tuple[float, int]] = []
         self.open_saves: dict[object, tuple[Mark, Mark]] = {}
         """Saves by the order of their begin: when each began, and since when it counts as open."""
@@ -1167,8 +1169,9 @@ class RunModel:
         if self.counts_anywhere():
             return sum(not written.isdisjoint(part) for part in self.save_parts())
         held, behind = self.held(), set(range(before, max(rows, before)))
-        whole = sum(all(row in held[name] for name in self.names) for row in behind)
-        return whole + len(behind & written)
+        tried = {row for row in behind if row in self.tried}
+        whole = {row for row in behind if all(row in held[name] for name in self.names)}
+        return len(tried | whole) + len(behind & written)
 
     def next_waits(self) -> list[tuple[float, int]]:
         """Since when rows wait that no save holds: as if saves took those that waited longest."""
@@ -1427,6 +1430,8 @@ class RunModel:
         self.claimed_since = True
         self.excused.clear()
         self.saved_rows = self.held_before = self.saved_by(self.held())
+        self.tried.clear()
+        self.end_writes()
 
     def not_written(self) -> None:
         if self.pending_claim is None:
@@ -1461,6 +1466,7 @@ class RunModel:
         self.held_before = self.saved_by(self.held())
         if self.rules.save_s is None:
             self.saved_rows = self.claimable_rows()
+            self.tried = set(frozenset.intersection(*self.most().values()))
         else:
             self.waits = [(self.now, self.claimable_rows())]
 

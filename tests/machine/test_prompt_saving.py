@@ -352,3 +352,64 @@ def expect_counts(machine: Machine) -> None:
             all(held.first_outside(column, part.start, part.stop) < 0 for column in columns)
             for part in parts
         )
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_claim_is_open_until_it_ends_itself_whatever_commits_end() -> None:
+    for ends in ("committed", "commit_failed"):
+        run = claiming_any(SavePolicy(rows=1))
+        make(run, 0)
+        run.apply(Action("durable", "a", (0, 1)))
+        run.apply(Action("checkpoint_begin", claim=(1,)))
+        make(run, 1)
+        commit(run, 1, ends=ends)
+        make(run, 2)
+        run.at(5.0)
+        run.apply(Action("checkpoint_durable"))
+        make(run, 3)
+        with pytest.raises(Violation, match=r"^CKPT-19: .*, and none was begun before t=6 s"):
+            run.at(6.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_claim_with_a_gap_holds_nothing_before_it_begins() -> None:
+    run = Machine(GRAPH, saving=SavePolicy(rows=1), waive=("SCHED-09", "SCHED-15"))
+    make(run, 0, 2)
+    run.apply(Action("durable", "a", (0, 1)))
+    run.apply(Action("durable", "a", (2, 3)))
+    run.apply(Action("checkpoint_begin", claim=(((0, 1), (2, 3)),)))
+    assert run.state.due_saves == 1
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_row_that_is_held_and_was_tried_counts_once() -> None:
+    run = Machine(GRAPH, saving=SavePolicy(rows=2), waive=("SCHED-09", "SCHED-15"))
+    make(run, 1, 2)
+    commit(run, 1)
+    commit(run, 2, ends="commit_failed")
+    make(run, 0, 3)
+    with pytest.raises(Violation, match=r"^CKPT-19: 2 rows could be claimed at t=0 s, 0 at the la"):
+        run.at(1.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_row_that_is_claimed_while_it_is_written_counts_once() -> None:
+    run = claiming_any(SavePolicy(rows=1))
+    make(run, 0, 1, 2)
+    run.apply(Action("write_begin", "a", (0, 2)))
+    commit(run, 0)
+    with pytest.raises(
+        Violation, match=r"^CKPT-19: 2 rows .* 1 at the last save; .* leave it undo"
+    ):
+        run.at(1.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_what_was_on_the_way_when_the_process_died_is_held_by_nobody() -> None:
+    run = machine(SavePolicy(rows=1), waive=("GROUP-06",))
+    for life in (1, 2):
+        finish(run, 0, 1.0)
+        run.apply(Action("write_begin", "a", (0, 1)))
+        assert run.state.due_saves == life
+        run.apply(Action("crash"))
+        run.apply(Action("resume", claim=(0,)))

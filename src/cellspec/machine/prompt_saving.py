@@ -51,14 +51,16 @@ __all__ = [
 ]
 
 
-def begin_claim(run: RunState) -> None:
-    """The pending claim is being written: what it holds is not due. O(its ranges)."""
+def begin_claim(run: RunState, claim: Claim) -> None:
+    """This claim is pending from now on: what it holds is not due. O(its ranges)."""
     if run.saving is None:
+        run.pending_claim = claim
         return
-    if run.pending_claim != run.durable_claim:
+    if claim != run.durable_claim:
         run.saves.begin("claim", _note_begin(run), claims=True)
-    if run.held is not None and run.pending_claim is not None:
-        for column, rows in enumerate(run.pending_claim):
+    run.pending_claim = claim
+    if run.held is not None:
+        for column, rows in enumerate(claim):
             for start, stop in spans(minus(rows, normal(run.held.ranges(column)))):
                 _hold(run.held, column, start, stop)
     run.held_rows = _count_held(run)
@@ -114,6 +116,8 @@ def _name(write: OpenWrite) -> tuple[tuple[int, ...], int, int]:
 
 def _on_the_way(run: RunState) -> Rows:
     """The rows whose data is being written, without those that are claimed whole."""
+    if not run.writes:
+        return 0
     rows = normal((write.start, write.stop) for write in run.writes)
     return minus(rows, reduce(meet, run.durable_claim)) if run.counters.parts else rows
 
@@ -129,12 +133,14 @@ def _note_begin(run: RunState) -> Mark:
 
 
 def count_from_claim(run: RunState) -> None:
-    """A claim is durable: the next save counts from it. O(columns)."""
+    """A claim, or a commit, is durable: the next save counts from it. O(columns)."""
     if run.saving is not None:
-        run.saves.end("claim", run.now)
+        if run.pending_claim is None:
+            run.saves.end("claim", run.now)
         if run.committed is None and not run.commits:
             run.held = None
         run.held_rows = run.held_before = run.saved_rows = _count_held(run)
+        run.on_the_way = _on_the_way(run)
         run.tried_rows = 0
 
 
@@ -146,7 +152,8 @@ def count_from_now(run: RunState) -> None:
     run.unanswered += 1
     if run.saving is None:
         return
-    run.saves.end("claim", run.now, failed=True)
+    if run.pending_claim is None:
+        run.saves.end("claim", run.now, failed=True)
     run.held = None
     run.held_rows = run.held_before = _count_held(run)
     if run.saving.seconds is not None:
@@ -255,7 +262,7 @@ def _missing(rows: Rows, total: int) -> bytearray:
 
 def _held_beside(run: RunState, base: int, rows: int) -> int:
     """How many more of the claimable rows are held: behind a gap, or by data on the way."""
-    parts, on_the_way = run.counters.parts, spans(run.on_the_way if run.writes else 0)
+    parts, on_the_way = run.counters.parts, spans(run.on_the_way)
     if parts is not None:
         touched = (
             (start // parts.size, (stop - 1) // parts.size + 1) for start, stop in on_the_way
@@ -264,8 +271,10 @@ def _held_beside(run: RunState, base: int, rows: int) -> int:
     since = normal([(base, rows)])
     found = count_rows(meet(normal(on_the_way), since))
     if run.held is not None:
-        tried = count_rows(meet(run.tried_rows, since))
-        return run.held.count_common(base, rows) + tried + found
+        # Most that were tried are held too, if anything is.
+        tried = spans(meet(run.tried_rows, since))
+        more = sum(stop - start - run.held.count_common(start, stop) for start, stop in tried)
+        return run.held.count_common(base, rows) + more + found
     claims = [claim for claim in (run.durable_claim, run.pending_claim) if claim is not None]
     saved: Rows = 0
     for claim in claims:

@@ -191,8 +191,7 @@ def checkpoint_begin(run: RunState, claim: Claim) -> None:
                 "come before it in order",
             )
     note_kind(run, claim, gaps=not are_prefixes(claim))
-    run.pending_claim = claim
-    begin_claim(run)
+    begin_claim(run, claim)
     run.idle_since = None
     run.pending_drops = len(run.recorded)
 
