@@ -413,3 +413,118 @@ def test_what_was_on_the_way_when_the_process_died_is_held_by_nobody() -> None:
         assert run.state.due_saves == life
         run.apply(Action("crash"))
         run.apply(Action("resume", claim=(0,)))
+
+
+def late(run: Machine, t: float) -> str:
+    """What the machine says of a save that is late at a time."""
+    with pytest.raises(Violation, match=r"^CKPT-19: ") as refused:
+        run.at(t)
+    return str(refused.value)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_claim_on_data_that_was_durable_just_then_began_with_the_data() -> None:
+    run = machine(SavePolicy(rows=1), waive=("GROUP-06",))
+    finish(run, 0, 1.0)
+    run.apply(Action("write_begin", "a", (0, 1)))
+    finish(run, 1, 2.0)
+    finish(run, 2, 2.0)
+    save(run, 1)
+    run.at(3.0)
+    run.apply(Action("checkpoint_durable"))
+    run.apply(Action("write_begin", "a", (1, 2)))
+    run.at(4.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_claim_that_failed_is_no_reason_for_the_next_save_to_wait() -> None:
+    run = machine(SavePolicy(rows=1), waive=("GROUP-06",))
+    finish(run, 0, 0.0)
+    save(run, 1)
+    finish(run, 1, 1.0)
+    run.apply(Action("checkpoint_failed"))
+    finish(run, 2, 1.0)
+    run.apply(Action("write_begin", "a", (0, 1)))
+    assert "3 rows could be claimed at t=1 s, 2 at the last save" in late(run, 2.0)
+
+
+@pytest.mark.clause("CKPT-19", "SCHED-16")
+@pytest.mark.parametrize("begun", [False, True], ids=["rows", "a claim"])
+def test_after_a_failed_write_rows_wait_anew_and_longer_in_one_pause(begun: bool) -> None:
+    run = machine(SavePolicy(seconds=2.0), waive=("GROUP-06",))
+    finish(run, 0, 0.0)
+    run.at(1.0)
+    if begun:
+        save(run, 1)
+    run.apply(Action("checkpoint_failed"))
+    run.at(3.0)
+    assert "a save is due 2 s after a write that failed at 1 s" in late(run, 3.5)
+    run.apply(Action("pause", until=9.0))
+    run.at(9.0)
+    with pytest.raises(Violation, match=r"^SCHED-16: "):
+        run.apply(Action("pause", until=12.0))
+    late(run, 9.5)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_all_saves_that_are_open_hold_their_rows_when_another_has_failed() -> None:
+    run = claiming_any(SavePolicy(rows=2))
+    make(run, 0, 1, 2, 3, 4)
+    run.apply(Action("durable", "a", (0, 1)))
+    run.apply(Action("checkpoint_begin", claim=(1,)))
+    for row in (1, 2, 3):
+        run.apply(Action("commit_begin", "", (row, row + 1), commit=row))
+    run.apply(Action("commit_failed", commit=3))
+    for row in (1, 2):
+        run.apply(Action("committed", commit=row))
+    assert "5 rows could be claimed at t=0 s, 3 at the last save" in late(run, 1.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_each_row_group_of_which_data_is_on_the_way_is_held() -> None:
+    run = claiming_any(SavePolicy(group=True))
+    make(run, *range(6))
+    run.apply(Action("write_begin", "a", (0, 2)))
+    run.apply(Action("write_begin", "a", (5, 6)))
+    assert "1 row group could be claimed at t=0 s, 0 at the last save" in late(run, 1.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_behind_a_gap_what_was_tried_is_held_and_what_is_on_the_way() -> None:
+    run = Machine(GRAPH, saving=SavePolicy(rows=1), waive=("SCHED-09", "SCHED-15"))
+    make(run, 1, 3, 5)
+    commit(run, 1)
+    commit(run, 3, ends="commit_failed")
+    run.at(1.0)
+    make(run, 0, 2, 4)
+    run.apply(Action("write_begin", "a", (0, 1)))
+    assert "2 rows could be claimed at t=1 s, 0 at the last save" in late(run, 2.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_behind_a_gap_a_claim_holds_its_rows_before_it_is_durable_and_after() -> None:
+    run = Machine(GRAPH, saving=SavePolicy(rows=1), waive=("SCHED-09", "SCHED-15"))
+    make(run, 2, 4)
+    for claim in ((2, 3),), ((2, 3), (4, 5)):
+        run.apply(Action("durable", "a", claim[-1]))
+        run.apply(Action("checkpoint_begin", claim=(claim,)))
+        if claim == ((2, 3),):
+            run.apply(Action("checkpoint_durable"))
+            run.at(1.0)
+            make(run, 0, 1, 3)
+    run.apply(Action("write_begin", "a", (0, 1)))
+    assert "2 rows could be claimed at t=1 s, 0 at the last save" in late(run, 2.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_the_rows_of_a_last_row_group_that_is_short_are_due_as_those_of_others() -> None:
+    graph = ExecutionGraph(5, [ColumnDescriptor("a")])
+    waive = ("SCHED-09", "SCHED-15", "GROUP-06")
+    run = Machine(graph, Limits(group_rows=2), saving=SavePolicy(group=True), waive=waive)
+    for start, stop in ((0, 2), (2, 4), (4, 5)):
+        run.apply(Action("admit", rows=(start, stop)))
+    make(run, 0, 1, 2, 3)
+    save(run, 4)
+    run.apply(Action("checkpoint_durable"))
+    make(run, 4)
+    assert "for every row group of 2 rows, and none was begun" in late(run, 1.0)

@@ -137,8 +137,6 @@ def count_from_claim(run: RunState) -> None:
     if run.saving is not None:
         if run.pending_claim is None:
             run.saves.end("claim", run.now)
-        if run.committed is None and not run.commits:
-            run.held = None
         run.held_rows = run.held_before = run.saved_rows = _count_held(run)
         run.on_the_way = _on_the_way(run)
         run.tried_rows = 0
@@ -158,7 +156,6 @@ def count_from_now(run: RunState) -> None:
     run.held_rows = run.held_before = _count_held(run)
     if run.saving.seconds is not None:
         run.waits.clear()
-        run.waits.append((run.now, _claimable(run)))
         return
     run.saved_rows = _claimable(run)
     if run.counters.parts is None:
@@ -181,17 +178,16 @@ def leave_unsaved(run: RunState, t: float) -> None:
         return
     if since is not None and run.saving.seconds is None:
         rows = min(rows, since.rows)
-    if rows <= base:
-        return
     rows -= _held_beside(run, base, rows)
     until = t if since is None else since.at
     due = _why_due(run, rows, base, until) if rows > base else ""
     if due:
         now, later = instants(run.now, t)
+        unit = "row group" if run.saving.group and run.counters.parts is not None else "row"
         what = "none was begun" if since is None else "those that were begun leave it undone"
         run.breaks(
             "CKPT-19",
-            f"{counted(rows, _unit(run))} could be claimed at t={now}, {base} at "
+            f"{counted(rows, unit)} could be claimed at t={now}, {base} at "
             f"the last save; {due}, and {what} before t={later}",
         )
 
@@ -204,7 +200,8 @@ def _base(run: RunState) -> int:
 def _note_wait(run: RunState, rows: int) -> bool:
     """Note, for a policy of seconds, since when so many rows could be claimed; false for none."""
     base = _base(run)
-    if run.saving is None or run.saving.seconds is None:
+    assert run.saving is not None
+    if run.saving.seconds is None:
         return rows > base
     if run.waits and rows < run.waits[-1][1]:
         # Results were lost; what is left waits from now on.
@@ -216,12 +213,6 @@ def _note_wait(run: RunState, rows: int) -> bool:
     return rows > base
 
 
-def _unit(run: RunState) -> str:
-    """What is counted, as a noun."""
-    by_group = run.saving is not None and run.saving.group and run.counters.parts is not None
-    return "row group" if by_group else "row"
-
-
 def _count_held(run: RunState) -> int:
     """How many rows, or row groups, are claimed, or held by a claim or commit that is open."""
     parts, held = run.counters.parts, None
@@ -230,7 +221,8 @@ def _count_held(run: RunState) -> int:
     claim = run.durable_claim if run.pending_claim is None else run.pending_claim
     if parts is None:
         return min(map(prefix_of, claim) if held is None else held.firsts)
-    if held is not None and held.parts is not None:
+    if held is not None:
+        assert held.parts is not None
         return held.parts.count
     return count_parts(reduce(meet, claim), parts.size, run.graph.num_records)
 
@@ -301,8 +293,8 @@ def _why_due(run: RunState, rows: int, base: int, t: float) -> str:
         due = rows - base >= policy.rows
         return f"a save is due every {counted(policy.rows, 'row')}" if due else ""
     if policy.seconds is not None:
-        held = run.waits[-1][1] - (rows - base) if run.waits else 0
-        since = next((at for at, count in run.waits if count > held), run.now)
+        held = run.waits[-1][1] - (rows - base)
+        since = next(at for at, count in run.waits if count > held)
         failed = run.unsaved or run.lost_rows
         first = "a write that failed" if failed else "the first of them, which was"
         late = f"{policy.seconds:g} s after {first} at {since:g} s"
