@@ -675,18 +675,19 @@ def test_after_a_restore_a_turn_passes_over_all_rows_that_were_dropped_and_claim
 
 @pytest.mark.clause("CKPT-07", "CKPT-15", "SCHED-13")
 @pytest.mark.parametrize("rows", [(1,), (1, 2), (2,), (1, 3), (3,), (0,), (0, 1, 2, 3)])
-@pytest.mark.parametrize("claimed", [0, 1])
+@pytest.mark.parametrize("claim", [(0, 0), (1, 1), (2, 0), (2, 1)])
 def test_after_a_restore_nothing_waits_for_cells_of_dropped_rows(
-    claimed: int, rows: tuple[int, ...]
+    claim: tuple[int, int], rows: tuple[int, ...]
 ) -> None:
     counters = counters_of(
         4,
         C("a"),
-        C("o", traits=T.ORDERED),
+        C("o", traits=T.ORDERED, dependencies=["a"]),
+        C("c", dependencies=["a"]),
         C("b", traits=T.BARRIER, dependencies=["a", "o"]),
         C("v", traits=T.BATCH_BARRIER, dependencies=["a"]),
         C("w", traits=T.BATCH_BARRIER | T.ORDERED, dependencies=["a"]),
         batch_size=2,
     )
-    counters.restore((claimed,) * 5, RowSet(4, rows))
+    counters.restore((*claim, *[claim[1]] * 4), RowSet(4, rows))
     expect_counted(counters)
