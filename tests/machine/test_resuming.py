@@ -21,7 +21,7 @@ from cellspec.graph.rowset import Ranges
 from cellspec.machine.killers import Killers
 from cellspec.machine.limits import SavePolicy
 from cellspec.machine.resuming import covered_drops
-from cellspec.state.claims import Claim
+from cellspec.state.claims import Claim, spans
 from tests.pair import snapshot
 
 T = ExecutionTraits
@@ -62,9 +62,8 @@ def give_up(run: Machine, column: str, *rows: int) -> Machine:
 def save(run: Machine, claim: Claim) -> Machine:
     """A claim, of rows whose data is durable, is safe."""
     for rule, rows in zip(run.graph.rules.columns, claim, strict=True):
-        for start, stop in ((0, rows),) if isinstance(rows, int) else rows:
-            if start < stop:
-                run.apply(Action("durable", rule.name, (start, stop)))
+        for span in spans(rows):
+            run.apply(Action("durable", rule.name, span))
     return take(run, Action("checkpoint_begin", claim=claim), Action("checkpoint_durable"))
 
 
