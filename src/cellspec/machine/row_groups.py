@@ -71,7 +71,7 @@ def expect_retired(run: RunState, t: float) -> None:
     Raises:
         Violation: GROUP-07.
     """
-    if run.judges_idleness and are_open(run):
+    if are_open(run):
         return
     if run.is_over or run.is_stopping or run.gives_up():
         return
@@ -89,14 +89,9 @@ def expect_retired(run: RunState, t: float) -> None:
 
 
 def are_open(run: RunState) -> bool:
-    """True if the cell that is remembered of each admitted group is open: none is finished.
-
-    False while one waits for storage.
-    """
-    if run.in_line:
-        return False
+    """True if the cell that is remembered of each admitted group is open: none is finished."""
     known, cells = run.open_cells, run.counters.cells
-    if len(known) < len(run.admitted):
+    if len(known) != len(run.admitted):
         return False
     for column, row in known.values():
         if column == len(cells) or cells[column][row] >= DONE:
@@ -124,7 +119,7 @@ def compile_at_rest(run: RunState) -> Callable[[], bool]:
         left = open_cells[first]
         for column in others:
             left += open_cells[column]
-        if left == were_open and count == len(known) and not (run.in_line or counters.watched):
+        if left == were_open and count == len(known) and not counters.watched:
             return True
         if not are_open(run):
             return False
@@ -142,7 +137,7 @@ def _held_up(run: RunState, t: float) -> list[tuple[int, int]]:
     """
     finished, size = list(_finished_groups(run)), run.limits.group_rows
     since = max(run.now, run.paused_until)
-    if not finished or len(finished) == len(run.admitted) or run.stores or since >= t:
+    if len(finished) == len(run.admitted) or run.stores or since >= t:
         run.finished_since.clear()
         return []
     assert size is not None
@@ -260,8 +255,9 @@ def admit(run: RunState, start: int, stop: int) -> None:
 def leads_nowhere(run: RunState, group: int) -> bool:
     """True if the admission of a group would fill the limit with groups that wait for others."""
     most, size = run.limits.groups, run.limits.group_rows
-    if most is None or size is None or not run.groups_depend or group < 0:
+    if most is None or not run.groups_depend or group < 0:
         return False
+    assert size is not None
     return admission_leads_nowhere(
         group,
         run.admitted,
