@@ -17,6 +17,7 @@ import yaml
 
 from cellspec.clauses import chapters, clauses
 from cellspec.conformance.judge.profiles import ENGINE_CLAUSES
+from cellspec.conformance.run.backend import CAPABILITIES
 from sim.cli import main
 from tests.pages import (
     COMPARED_IN_CI,
@@ -360,6 +361,12 @@ def rows_of(header: str) -> list[list[str]]:
             break
         rows.append([cell.strip() for cell in line.strip("|").split("|")])
     return rows
+
+
+def test_the_walk_says_of_each_capability_what_the_adapter_does() -> None:
+    rows = re.findall(r"^  \| (`.+?) \|.*\|$", TEXTS[WALK], re.MULTILINE)
+    told = [capability for row in rows for capability in re.findall(r"`(\w+)`", row)]
+    assert sorted(told) == sorted(set(CAPABILITIES) - {"core"})
 
 
 def test_the_plan_names_every_clause_that_settles_a_defect() -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cellspec import ColumnDescriptor, ExecutionTraits
+from cellspec.conformance import Workload, run_workload
 from cellspec.conformance.campaign.options import Options
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.starter import KINDS, starter_files
@@ -26,11 +28,29 @@ RUN = """\
                 for row, value in zip(each, {wait}column["make"](each, inputs)):
                     cells[column["name"], row] = value
 """
+SCOPES = """\
+        cells, dropped = {{}}, set()
+        for column in columns_of(probe):
+            size = column["scope_rows"] or 1
+            for scope in range(-(-probe.rows // size)):
+                rows = range(scope * size, min((scope + 1) * size, probe.rows))
+                each = [row for row in rows if row not in dropped]
+                if not each:
+                    continue
+                inputs = [{{need: cells[need, row] for need in column["needs"]}} for row in each]
+                values = {wait}column["make"](each, inputs, scope)
+                given = values if isinstance(values, dict) else dict(zip(each, values))
+                cells |= {{(column["name"], row): value for row, value in given.items()}}
+                for row in set(each) - set(given):
+                    dropped.add(row)
+                    probe.drop(row, row + 1, column["name"], "filtered")
+        cells = {{node: value for node, value in cells.items() if node[1] not in dropped}}
+"""
 SAVE = """\
         import json
-        table = {row: {} for row in range(probe.rows)}
+        table = {}
         for (name, row), value in cells.items():
-            table[row][name] = value
+            table.setdefault(row, {})[name] = value
         (probe.folder / "table.json").write_text(json.dumps(table))
 """
 READ = """\
@@ -131,6 +151,29 @@ def test_the_clauses_about_waiting_are_judged_as_the_configuration_of_threads_sa
     )
     assert done.returncode == FINE, done.stdout
     assert "real time" not in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["async", "threads"])
+def test_make_serves_each_scope_of_a_barrier_and_one_that_leaves_rows_out(
+    kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = starter_files("mine", kind)["mine_backend.py"]
+    text = filled(text, 1, SCOPES.format(wait="await " if kind == "async" else ""))
+    read = READ.replace("items()})", "items()}, frozenset({2}))")
+    (folder / "mine_backend.py").write_text(filled(filled(text, 2, SAVE), 3, read))
+    monkeypatch.delitem(sys.modules, "mine_backend", raising=False)
+    backend = importlib.import_module("mine_backend").MineBackend()
+    backend.capabilities = frozenset({"core", "batch_barriers", "filters"})
+    columns = (
+        ColumnDescriptor("a", traits=ExecutionTraits.START),
+        ColumnDescriptor("v", traits=ExecutionTraits.BATCH_BARRIER, dependencies=["a"]),
+        ColumnDescriptor("b", dependencies=["v"]),
+    )
+    work = Workload(columns, rows=5, batch_size=2, rejects=(("v", 2),))
+    result = run_workload(backend, work)
+    assert not result.adapter
+    assert result.violations == []
+    assert sorted(result.tables[0].rows) == [0, 1, 3, 4]
 
 
 @pytest.mark.parametrize("name", ["", "2fast", "my engine", "a/b", "-x", "x-", "é"])
