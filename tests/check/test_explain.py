@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, Machine
 from cellspec.check.checker import Checker
-from cellspec.check.explain import describe, explain
+from cellspec.check.explain import describe, explain, how
 from cellspec.clauses import clauses
 from cellspec.machine.machine import FailurePolicy
 from cellspec.trace import Event, Header
@@ -231,6 +231,16 @@ def test_only_a_cell_is_of_a_row_group_that_is_not_admitted() -> None:
     assert (
         state("SCHED-02", single, "admit 0", "start v scope=1")[0] == "barrier 1 of 'v' is waiting"
     )
+
+
+def test_a_cell_in_order_whose_row_is_dropped_before_its_turn_is_dropped() -> None:
+    columns = [ColumnDescriptor("a"), ColumnDescriptor("o", traits=T.ORDERED)]
+    checker = Checker(header(graph=ExecutionGraph(4, columns)))
+    for row in (0, 2):
+        for step in steps(f"start a {row}", f"fail a {row} failure=permanent"):
+            assert checker.feed(step) is None
+    cells = [how(checker.machine.graph.cell_node(1, row), checker.machine) for row in range(4)]
+    assert cells == ["dropped", "ready", "dropped", "waiting"]
 
 
 # The state of the run

@@ -22,6 +22,7 @@ from cellspec.state.codes import (
     CLAIMED,
     DONE,
     DROPPED,
+    DROPPED_BEHIND,
     RANGED,
     READY,
     RUNNING,
@@ -65,6 +66,7 @@ _WORDS = {
     CLAIMED: "claimed by a checkpoint",
     SKIPPED: "skipped",
     DROPPED: "dropped",
+    DROPPED_BEHIND: "dropped",
 }
 
 
