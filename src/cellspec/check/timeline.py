@@ -21,7 +21,7 @@ import heapq
 import json
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import chain
@@ -47,15 +47,22 @@ _GLOBAL = frozenset({"crash", "resume", "stop", "stop_requested", "end"})
 
 @dataclass(slots=True)
 class _Call:
-    """A call in flight: its track, since when, and for a range how many rows it has yet to give."""
+    """A call in flight: its track, and since when."""
 
     pid: int
     tid: int
     start_us: int
     name: str
     args: dict[str, Any]
-    span: tuple[int, int] = (0, 1)
-    left: int = 1
+
+
+@dataclass(slots=True)
+class _Range:
+    """A call of many rows, and how many of them it has yet to give."""
+
+    call: _Call
+    rows: range
+    left: int
 
 
 @dataclass(slots=True)
@@ -110,7 +117,7 @@ class ChromeWriter:
             for rule in self._rules.columns
         }
         self._calls: dict[tuple[str, int, bool], _Call] = {}
-        self._ranges: dict[str, list[_Call]] = {}
+        self._ranges: dict[str, list[_Range]] = {}
         self._claim: _Call | None = None
         self._working = frozenset(takes) or frozenset(self._pid_of)
         self._open = array("I")
@@ -164,14 +171,12 @@ class ChromeWriter:
         elif event.event in ("emit", "skip", "recall"):
             assert event.column is not None
             # A barrier that is recalled gives its output by events of their own.
-            for start, stop in _rows(event):
-                for row in range(start, stop):
-                    self._resolve(row)
+            for row in _rows(event):
+                self._resolve(row)
             self._instant(event, _EVENTS_TID)
         elif event.event == "lose":
-            for start, stop in _rows(event):
-                for row in range(start, stop):
-                    self._lose(row)
+            for row in _rows(event):
+                self._lose(row)
             self._instant(event, _EVENTS_TID)
         elif event.event.startswith("checkpoint_"):
             self._checkpoint(event)
@@ -206,9 +211,9 @@ class ChromeWriter:
         total = self._rows if event.records is None else event.records
         if event.records is not None:
             check_size(total, len(self._claimed) + 4, self._source, event.seq + 1)
-        for _, stop in _rows(event):
-            if stop > total:
-                self._refuse(event, "rows", f"expected rows below {total}, got {stop - 1}")
+        stop = _rows(event).stop
+        if stop > total:
+            self._refuse(event, "rows", f"expected rows below {total}, got {stop - 1}")
         for _, stop in event.dropped or ():
             if stop > max(total, self._rows):
                 expected = f"expected rows below {max(total, self._rows)}, got {stop - 1}"
@@ -237,18 +242,17 @@ class ChromeWriter:
             name = node_words(column, scope=event.scope)
             self._open_call((column, event.scope, True), column, name, args)
             return
-        for start, stop in _rows(event):
-            if column in self._working:
-                for row in range(start, stop):
-                    self._begin(row)
-            if rule.streamable and stop > start + 1:
-                call = self._take(column, cell_words(column, start, stop), args)
-                call.span, call.left = (start, stop), stop - start
-                self._ranges.setdefault(column, []).append(call)
-            elif not rule.is_barrier:
-                # Output cells of a barrier are no calls: its own run made them.
-                for row in range(start, stop):
-                    self._open_call((column, row, False), column, cell_words(column, row), args)
+        rows = _rows(event)
+        if column in self._working:
+            for row in rows:
+                self._begin(row)
+        if rule.streamable and len(rows) > 1:
+            call = self._take(column, cell_words(column, rows.start, rows.stop), args)
+            self._ranges.setdefault(column, []).append(_Range(call, rows, len(rows)))
+        elif not rule.is_barrier:
+            # Output cells of a barrier are no calls: its own run made them.
+            for row in rows:
+                self._open_call((column, row, False), column, cell_words(column, row), args)
 
     def _open_call(
         self, key: tuple[str, int, bool], column: str, name: str, args: dict[str, Any]
@@ -269,7 +273,7 @@ class ChromeWriter:
 
     def _end(self, event: Event) -> None:
         assert event.column is not None
-        column, how = event.column, event.event
+        column = event.column
         more: dict[str, Any] = {}
         for name in ("failure", "until", "reason"):
             if getattr(event, name) is not None:
@@ -277,30 +281,28 @@ class ChromeWriter:
         if event.scope is not None:
             self._end_one(self._calls.pop((column, event.scope, True), None), event, more)
             return
-        for start, stop in _rows(event):
-            rest = stop - start - self._end_ranges(column, (start, stop), event, more)
-            for row in range(start, stop) if rest else ():
-                call = self._calls.pop((column, row, False), None)
-                if call is not None or stop == start + 1:
-                    self._end_one(call, event, more)
-            if how == "complete":
-                for row in range(start, stop):
-                    self._resolve(row)
+        rows = _rows(event)
+        rest = len(rows) - self._end_ranges(column, rows, event, more)
+        for row in rows if rest else ():
+            call = self._calls.pop((column, row, False), None)
+            if call is not None or len(rows) == 1:
+                self._end_one(call, event, more)
+        if event.event == "complete":
+            for row in rows:
+                self._resolve(row)
 
-    def _end_ranges(
-        self, column: str, rows: tuple[int, int], event: Event, more: dict[str, Any]
-    ) -> int:
+    def _end_ranges(self, column: str, rows: range, event: Event, more: dict[str, Any]) -> int:
         """End, or go on with, the ranges that hold some of `rows`; how many rows they hold."""
         held = 0
-        for call in list(self._ranges.get(column, ())):
-            shared = min(rows[1], call.span[1]) - max(rows[0], call.span[0])
+        for one in list(self._ranges.get(column, ())):
+            shared = min(rows.stop, one.rows.stop) - max(rows.start, one.rows.start)
             if shared <= 0:
                 continue
             held += shared
-            call.left -= shared
-            if event.event != "complete" or call.left <= 0:
-                self._ranges[column].remove(call)
-                self._end_one(call, event, more)
+            one.left -= shared
+            if event.event != "complete" or one.left <= 0:
+                self._ranges[column].remove(one)
+                self._end_one(one.call, event, more)
         return held
 
     def _end_one(self, call: _Call | None, event: Event, more: dict[str, Any]) -> None:
@@ -345,7 +347,7 @@ class ChromeWriter:
     def _stop_all(self, why: str) -> None:
         calls = [
             *self._calls.values(),
-            *(call for ranges in self._ranges.values() for call in ranges),
+            *(one.call for ranges in self._ranges.values() for one in ranges),
         ]
         for call in calls:
             self._close_call(call, why, {})
@@ -361,7 +363,8 @@ class ChromeWriter:
         if event.event == "checkpoint_begin":
             if self._claim is not None:
                 self._slice(self._claim, "begun again", {})
-            args = {"seq": event.seq, "claim": dict(event.claim or {})}
+            assert event.claim is not None
+            args = {"seq": event.seq, "claim": dict(event.claim)}
             self._covered_drops = list(self._dropped)
             self._claim = _Call(_RUN_PID, _STORAGE_TID, self._now_us, "checkpoint", args)
         elif self._claim is None:
@@ -380,7 +383,8 @@ class ChromeWriter:
 
     def _resume(self, event: Event) -> None:
         self._stop_all("resume")
-        claim = event.claim or {}
+        assert event.claim is not None
+        claim = event.claim
         self._rows = event.records if event.records is not None else self._rows
         self._claimed = [claimed_rows(claim.get(rule.name, 0)) for rule in self._rules.columns]
         self._edges = sorted({edge for rows in self._claimed for edge in chain(*spans(rows))})
@@ -426,9 +430,8 @@ class ChromeWriter:
         )
 
     def _drop(self, event: Event) -> None:
-        for start, stop in _rows(event):
-            for row in range(start, stop):
-                self._forget(row)
+        for row in _rows(event):
+            self._forget(row)
         self._rows_changed = True
         self._instant(event, _EVENTS_TID)
 
@@ -488,8 +491,7 @@ class ChromeWriter:
             # As many rows as have the same number of columns left.
             first = len(known)
             place = bisect_right(self._edges, first)
-            edge = self._edges[place] if place < len(self._edges) else row + 1
-            last = min(edge, row + 1)
+            last = min([row + 1, *self._edges[place : place + 1]])
             left = sum(not covers(rows, first) for rows in self._claimed)
             known.extend(array("I", (left,)) * (last - first))
             self._begun.extend(bytes(last - first))
@@ -526,20 +528,20 @@ class ChromeWriter:
         )
 
 
-def _rows(event: Event) -> Iterator[tuple[int, int]]:
-    """The rows of an event as a range; empty for a barrier node or the whole run."""
+def _rows(event: Event) -> range:
+    """The rows of an event; none for a barrier node or the whole run."""
     if isinstance(event.rows, int):
-        yield event.rows, event.rows + 1
-    elif event.rows is not None:
-        yield event.rows
+        return range(event.rows, event.rows + 1)
+    return range(*event.rows or (0,))
 
 
 def _title(event: Event) -> str:
     if event.scope is not None:
         return f"{event.event} {node_words(event.column or '', scope=event.scope)}"
-    where = event.column or ("rows" if event.rows is not None else "")
-    for start, stop in _rows(event):
-        where = cell_words(where, start, stop)
+    where = event.column or ""
+    if event.rows is not None:
+        rows = _rows(event)
+        where = cell_words(where or "rows", rows.start, rows.stop)
     return f"{event.event} {where}".strip()
 
 
