@@ -157,7 +157,8 @@ def expect_failure(run: RunState) -> None:
                 f"that could not be written{_open_claim(run)}",
             )
         return
-    stood = has_failed_write(run) or run.gave_up or _lost_a_row(run)
+    # A run that has given up, on a call or on work that waits, did so after a failed write.
+    stood = has_failed_write(run) or _lost_a_row(run)
     if stood or run.stopped or run.must_stop:
         return
     left = _way_forward(run)
