@@ -68,10 +68,16 @@ def test_only_a_call_in_flight_fails(steps: list[str], said: str) -> None:
 
 @pytest.mark.clause("FAIL-07")
 @pytest.mark.parametrize(
-    ("failure", "said"), [("timeout", "FAIL-07: a[0] "), ("retryable", ""), ("permanent", "")]
+    ("end", "said"),
+    [
+        ("fail a 0 failure=timeout", "FAIL-07: a[0] "),
+        ("fail a 0 failure=retryable", ""),
+        ("fail a 0 failure=permanent", ""),
+        ("cancel a 0", ""),
+    ],
 )
-def test_a_call_whose_row_was_dropped_times_out_at_its_bound_too(failure: str, said: str) -> None:
-    steps = ["start a 0", "start z 0", gives_up(0), f"fail a 0 failure={failure}"]
+def test_a_call_whose_row_was_dropped_times_out_at_its_bound_too(end: str, said: str) -> None:
+    steps = ["start a 0", "start z 0", gives_up(0), end]
     found = refusal(machine(failures=BOUNDED), *steps)
     assert found.startswith(said)
     assert bool(found) == bool(said)

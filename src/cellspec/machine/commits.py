@@ -53,7 +53,6 @@ def commit_begin(run: RunState, cells: Claim, number: int | None) -> None:
     begin_commit(run, cells, number)
     run.commits[number] = Commit(cells, len(run.recorded))
     run.idle_since = None
-    run.has_stored = True
 
 
 def _claimed(run: RunState) -> GrowingRows:
