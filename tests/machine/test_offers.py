@@ -274,6 +274,17 @@ def test_no_claim_is_offered_on_a_row_whose_drop_is_not_recorded() -> None:
     assert offered(run, "durable") == ["durable a[0:2]", "durable z[0:2]"]
 
 
+@pytest.mark.clause("DROP-04")
+def test_nor_where_the_cell_was_lost_while_it_was_committed() -> None:
+    run = machine("az")
+    take(run, *made("a", 0), *made("z", 0), "durable z 0")
+    run.commit_begin((1, 0))
+    take(run, "worker_lost", "lose a 0", "committed", "start a 0", "fail a 0 failure=permanent")
+    assert claims(run) == []
+    take(run, "drop a 0")
+    assert claims(run) == [(1, 1)]
+
+
 @pytest.mark.clause("CKPT-05")
 def test_a_claim_of_any_rows_has_each_input_of_its_cells() -> None:
     run = machine("azb", claims=ANY_ROWS)

@@ -187,8 +187,10 @@ def _storage_actions(run: RunState) -> Iterator[Action]:
     else:
         known = run.durable_claim
         for claim in dict.fromkeys((longest_claim(run, 1), longest_claim(run, 2))):
-            # Of what is durable every drop that left a cell unmade is recorded.
-            covered = all(c <= d for c, d in zip(claim, run.durable, strict=True))
+            covered = all(
+                rows <= run.durable[column] and unexplained(run, column, 0, rows) < 0
+                for column, rows in enumerate(claim)
+            )
             grows = all(first_outside(d, c) < 0 for c, d in zip(claim, known, strict=True))
             if covered and grows and claim != known:
                 yield Action("checkpoint_begin", claim=claim)
