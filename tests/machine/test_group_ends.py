@@ -212,6 +212,19 @@ def test_a_group_that_waits_for_storage_learns_in_its_turn_that_its_rows_are_saf
         run.at(3.0)
 
 
+@pytest.mark.clause("GROUP-07", "FAIL-08")
+def test_a_finished_group_that_loses_a_result_is_finished_once_that_is_made_again() -> None:
+    run = start(make(admit(machine(), 0, 1), "a", 0, 1, 2), "a", 3)
+    run.apply(Action("write_begin", "a", (2, 3)))
+    run.at(1.0)
+    take(run, Action("durable", "a", (2, 3)), Action("worker_lost"), Action("lose", "a", (1, 2)))
+    run.at(2.0)
+    make(take(run, Action("take_back", "a", (3, 4))), "a", 1)
+    start(run, "a", 3)
+    with pytest.raises(Violation, match=RETIRE + "2 s"):
+        run.at(3.0)
+
+
 @pytest.mark.clause("GROUP-07")
 def test_a_group_that_ends_before_an_earlier_one_retires_before_it() -> None:
     run = start(admit(machine(), 0, 1), "a", 1)
