@@ -30,6 +30,7 @@ from cellspec.state.codes import (
     is_resolved,
     is_waiting,
 )
+from cellspec.state.moving import advance_rows
 from cellspec.text import row_words
 
 __all__ = ["complete_barrier", "emit", "start_barrier"]
@@ -128,6 +129,9 @@ def complete_barrier(
             if not run.counters.is_resolved(column, row):
                 drop_row(run, row, column, "filtered")
     run.counters.resolve_barrier(column, scope)
+    if run.waived:
+        # Rows whose output came too early, which is not judged, are finished now.
+        advance_rows(run.counters)
     if run.since_loss is not None:
         run.since_loss.add(column, scope, scope + 1)
     call_ended(run, failed=False)
