@@ -980,8 +980,8 @@ class RunModel:
         self.ran.remove(node)
         self.at_loss.remove(node)
         for cell in live:
-            if not self._is_stored(cell):
-                self.results.pop(cell, None)
+            if not self._is_stored(cell) and self.results.pop(cell, None) == VALUE:
+                self.gone.add(cell)
         self.kept -= set(self._scopes[node])
         self.kept |= {c for c in self._scopes[node] if c in self.results or c in self.running}
 

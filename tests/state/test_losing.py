@@ -9,8 +9,15 @@ import random
 
 import pytest
 
-from cellspec.graph.nodes import CellNodeId
-from cellspec.machine.actions import Action
+from cellspec import (
+    Action,
+    CellNodeId,
+    ColumnDescriptor,
+    ExecutionGraph,
+    ExecutionTraits,
+    Machine,
+    Violation,
+)
 from tests.state.by_definition import ROWS, SHAPES, Run
 
 
@@ -41,3 +48,33 @@ def test_after_a_loss_a_node_may_start_once_all_that_it_depends_on_is_made_again
             run.save(drawn.choice(cells))
         elif ready:
             run.take(drawn.choice(ready), "start")
+
+
+@pytest.mark.clause("FAIL-08", "SKIP-02")
+def test_output_that_was_given_and_lost_is_made_again_and_only_other_output_is_skipped() -> None:
+    """Else a cell that has read it, and is lost next, would read a value that was never made."""
+    columns = [
+        ColumnDescriptor("b", traits=ExecutionTraits.BARRIER, may_skip=True),
+        ColumnDescriptor("c", dependencies=["b"]),
+    ]
+    machine = Machine(ExecutionGraph(3, columns))
+
+    def run_node() -> None:
+        for kind in ("start", "complete"):
+            machine.apply(Action(kind, "b", scope=0))
+
+    run_node()
+    machine.apply(Action("emit", "b", (0, 2)))
+    for kind in ("start", "complete"):
+        machine.apply(Action(kind, "c", (0, 1)))
+    machine.apply(Action("durable", "b", (1, 2)))
+    machine.apply(Action("worker_lost"))
+    machine.apply(Action("lose", "b", scope=0))
+    run_node()
+    assert [str(step) for step in machine.enabled() if step.kind == "skip"] == ["skip b[2]"]
+    with pytest.raises(Violation, match=r"^FAIL-08: b\[0\] is skipped although it was made"):
+        machine.apply(Action("skip", "b", (0, 1)))
+    machine.apply(Action("skip", "b", (2, 3)))
+    machine.apply(Action("emit", "b", (0, 1)))
+    assert machine.counters.is_resolved(0, 0)
+    assert [machine.counters.is_skipped(0, row) for row in range(3)] == [False, False, True]

@@ -8,7 +8,7 @@ of a row group that has retired is made again without another admission.
 
 from __future__ import annotations
 
-from cellspec.graph.nodes import NodeKey, barrier_key
+from cellspec.graph.nodes import NodeKey, barrier_key, cell_key
 from cellspec.graph.rowset import GrowingRows
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.run_state import RunState
@@ -96,8 +96,16 @@ def lose_barrier(run: RunState, column: int, scope: int) -> None:
     if why:
         run.breaks("FAIL-08", f"{where} is lost with a worker, but {why}")
         return
-    if _live_output(run, column, scope):
+    live = _live_output(run, column, scope)
+    if live:
         _note(run, key)
+        # What was given has been read, perhaps: it is made again, and not skipped.
+        given = (row for row in live if run.counters.cells[column][row] == DONE)
+        run.gone.update(
+            cell_key(column, row)
+            for row in given
+            if not run.on_storage.within(column, row, row + 1)
+        )
         span = run.graph.rules.scope_bounds(column, scope)
         run.counters.lose_barrier(column, scope, run.on_storage.within(column, *span))
         _keep_stopped(run)
