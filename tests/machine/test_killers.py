@@ -180,7 +180,7 @@ def test_a_resume_with_fewer_rows_forgets_why_the_rows_beyond_them_were_dropped(
 def test_who_hears_late_of_an_end_may_count_its_call_as_in_flight() -> None:
     for unheard_s, may in ((0.0, False), (1.0, True), (math.inf, True)):
         killers, cell = Killers(1, unheard_s=unheard_s), (0, 0)
-        killers.ended([cell], 2.0, well=True)
+        killers.ended([cell], 2.0, well=True, again=False)
         killers.process_died([], 2.5)
         assert killers.may_give_up(cell, 2.5) is may
 

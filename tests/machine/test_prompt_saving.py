@@ -372,7 +372,7 @@ def test_a_claim_is_open_until_it_ends_itself_whatever_commits_end() -> None:
 
 
 @pytest.mark.clause("CKPT-19")
-def test_a_claim_with_a_gap_holds_nothing_before_it_begins() -> None:
+def test_before_a_claim_with_a_gap_begins_its_rows_are_due() -> None:
     run = Machine(GRAPH, saving=SavePolicy(rows=1), waive=("SCHED-09", "SCHED-15"))
     make(run, 0, 2)
     run.apply(Action("durable", "a", (0, 1)))
@@ -502,7 +502,7 @@ def test_behind_a_gap_what_was_tried_is_held_and_what_is_on_the_way() -> None:
 
 
 @pytest.mark.clause("CKPT-19")
-def test_behind_a_gap_a_claim_holds_its_rows_before_it_is_durable_and_after() -> None:
+def test_behind_a_gap_the_rows_of_a_claim_are_held_before_it_is_durable_and_after() -> None:
     run = Machine(GRAPH, saving=SavePolicy(rows=1), waive=("SCHED-09", "SCHED-15"))
     make(run, 2, 4)
     for claim in ((2, 3),), ((2, 3), (4, 5)):
@@ -528,3 +528,24 @@ def test_the_rows_of_a_last_row_group_that_is_short_are_due_as_those_of_others()
     run.apply(Action("checkpoint_durable"))
     make(run, 4)
     assert "for every row group of 2 rows, and none was begun" in late(run, 1.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_pause_after_a_call_that_failed_is_no_reason_to_save_later() -> None:
+    run = claiming_any(SavePolicy(rows=1))
+    make(run, 1)
+    run.apply(Action("start", "a", (0, 1)))
+    run.apply(Action("fail", "a", (0, 1), failure="backpressure"))
+    run.apply(Action("pause", until=9.0))
+    assert "1 row could be claimed at t=0 s, 0 at the last save" in late(run, 1.0)
+
+
+@pytest.mark.clause("CKPT-19", "FAIL-08")
+def test_after_a_loss_the_rows_that_are_left_wait_anew() -> None:
+    run = claiming_any(SavePolicy(seconds=2.0))
+    make(run, 0, 1)
+    run.at(1.0)
+    run.apply(Action("worker_lost"))
+    run.apply(Action("lose", "a", (1, 2)))
+    run.at(3.0)
+    assert "1 row could be claimed at t=3 s, 0 at the last save; a save is due 2 s" in late(run, 3.5)

@@ -118,7 +118,7 @@ def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> 
     single = run.counters.cells[column][row] == RUNNING
     run.counters.resolve[column](row)
     if run.killers is not None:
-        run.killers.ended(((column, row),), run.now, well=True)
+        run.killers.ended(((column, row),), run.now, well=True, again=False)
     if run.since_loss is not None and not run.barrier_flags[column]:
         run.since_loss.add(column, row, row + 1)
     if single and not run.barrier_flags[column]:

@@ -138,7 +138,7 @@ def committed(run: RunState, number: int | None) -> None:
     run.unsaved = run.lost_rows = False
     run.excused = None
     run.lost_writes.clear()
-    end_commit(run, number)
+    end_commit(run, number, failed=False)
     count_from_claim(run)
 
 

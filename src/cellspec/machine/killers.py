@@ -60,8 +60,15 @@ class Killers:
         self._in_flight.update(died_in)
         self.spent.update(key for key in died_in if self._in_flight[key] >= self.tries)
 
-    def ended(self, keys: Iterable[NodeKey], now: float, *, well: bool, again: bool = True) -> None:
-        """A call of nodes ended at a time in seconds; one that ended well kills no process."""
+    def ended(self, keys: Iterable[NodeKey], now: float, *, well: bool, again: bool) -> None:
+        """A call of nodes ended at a time in seconds; one that ended well kills no process.
+
+        Args:
+            keys: the nodes.
+            now: the time.
+            well: it ended well.
+            again: if not, its nodes may be tried again.
+        """
         self._note_ends(now)
         self._ended_at = now
         self._just_ended.update(dict.fromkeys(keys, well))

@@ -90,7 +90,7 @@ def _hold(held: GrowingRows, column: int, start: int, stop: int) -> None:
     add(column, start, stop)
 
 
-def end_commit(run: RunState, number: int | None, *, failed: bool = False) -> None:
+def end_commit(run: RunState, number: int | None, *, failed: bool) -> None:
     """A commit is on storage, or has failed; what it held is then due again."""
     run.saves.end(f"commit {number}", run.now, failed=failed)
 
@@ -102,7 +102,7 @@ def begin_write(run: RunState) -> None:
         run.on_the_way = _on_the_way(run)
 
 
-def end_writes(run: RunState, *, failed: bool = False) -> None:
+def end_writes(run: RunState, *, failed: bool) -> None:
     """Some writes are over; rows that are durable now are due, until they are claimed."""
     if run.saving is not None:
         run.saves.keep_writes(set(map(_name, run.writes)), run.now, failed=failed)

@@ -126,7 +126,7 @@ def _end_writes(run: RunState, columns: set[int], start: int, stop: int) -> None
         return not any(again.values())
 
     run.writes = [write for write in run.writes if not is_over(write)]
-    end_writes(run)
+    end_writes(run, failed=False)
 
 
 def _check_stored(
