@@ -548,4 +548,6 @@ def test_after_a_loss_the_rows_that_are_left_wait_anew() -> None:
     run.apply(Action("worker_lost"))
     run.apply(Action("lose", "a", (1, 2)))
     run.at(3.0)
-    assert "1 row could be claimed at t=3 s, 0 at the last save; a save is due 2 s" in late(run, 3.5)
+    assert "1 row could be claimed at t=3 s, 0 at the last save; a save is due 2 s" in late(
+        run, 3.5
+    )

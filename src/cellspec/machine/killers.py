@@ -67,7 +67,7 @@ class Killers:
             keys: the nodes.
             now: the time.
             well: it ended well.
-            again: if not, its nodes may be tried again.
+            again: if it did not, its nodes may be tried again.
         """
         self._note_ends(now)
         self._ended_at = now

@@ -50,7 +50,7 @@ def lose_cells(run: RunState, column: int, start: int, stop: int) -> None:
     for row in lost:
         _note(run, (column, row))
         run.counters.lose(column, row)
-    _keep_stopped(run)
+    _keep_blocked(run)
 
 
 def _why_kept(run: RunState, column: int, row: int) -> str:
@@ -108,7 +108,6 @@ def lose_barrier(run: RunState, column: int, scope: int) -> None:
         )
         span = run.graph.rules.scope_bounds(column, scope)
         run.counters.lose_barrier(column, scope, run.on_storage.within(column, *span))
-        _keep_stopped(run)
 
 
 def _why_output_kept(run: RunState, column: int, scope: int) -> str:
@@ -159,7 +158,9 @@ def _note(run: RunState, key: NodeKey) -> None:
         run.uncounted.add(key)
 
 
-def _keep_stopped(run: RunState) -> None:
-    """A column that is open again starts no cell of a run that has stopped."""
-    if (run.must_stop or run.stopped) and "STOP-01" not in run.waived:
+def _keep_blocked(run: RunState) -> None:
+    """A column that is open again starts no cell of a run that stops, or in a pause."""
+    if run.counters.starts_blocked:
         run.counters.block_starts()
+    elif run.is_paused and "SCHED-16" not in run.waived:
+        run.counters.block_calls()
