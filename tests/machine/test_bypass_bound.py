@@ -279,3 +279,13 @@ def test_who_overtakes_nobody_is_not_refused_for_starts_that_were_not_judged() -
         run.apply(Action("start", "s", (row, row + 1)))
     run.apply(Action("start", "s", (0, 2)))
     assert run.in_flight == 3
+
+
+@pytest.mark.clause("SCHED-17")
+def test_where_the_bound_is_not_judged_every_start_is_offered() -> None:
+    chain = [ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])]
+    run = Machine(ExecutionGraph(2, chain), waive=["SCHED-17"], bypass=0)
+    for kind in ("start", "complete"):
+        run.apply(Action(kind, "a", (0, 1)))
+    offered = [str(each) for each in run.enabled() if each.kind == "start"]
+    assert offered == ["start a[1]", "start b[0]"]

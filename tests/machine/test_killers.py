@@ -206,3 +206,12 @@ def test_of_a_range_that_failed_as_the_process_died_only_rows_that_it_had_left_a
             continue
         with pytest.raises(Violation, match=rf"^DROP-06: row {row} is given up as a killer"):
             run.apply(give_up)
+
+
+@pytest.mark.clause("DROP-06")
+def test_a_cell_that_ends_well_after_all_is_no_killer() -> None:
+    killers, cell = Killers(1), (0, 0)
+    killers.process_died([cell], 1.0)
+    assert killers.spent == {cell}
+    killers.ended([cell], 2.0, well=True, again=False)
+    assert killers.spent == set()

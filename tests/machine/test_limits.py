@@ -159,3 +159,25 @@ def test_a_call_starts_while_places_of_each_resource_that_it_takes_are_free(
             machine.complete_cell(*cell)
             running.remove(cell)
     assert machine.completed_rows == 3
+
+
+@pytest.mark.clause("SCHED-11")
+def test_columns_that_take_other_places_are_counted_apart() -> None:
+    resource, places = {"a": "gpu", "b": "gpu"}, {"a": {"gpu": 2}, "b": {"gpu": 3}}
+    limits = Limits(None, {"gpu": 3}, resource, column_places=places)
+    assert [limits.takes[limits.group_of(name)] for name in "ab"] == [{"gpu": 2}, {"gpu": 3}]
+    columns = [ColumnDescriptor(name, traits=ExecutionTraits.START) for name in "ab"]
+    machine = Machine(ExecutionGraph(1, columns), limits)
+    machine.start_cell(0, 0)
+    with pytest.raises(Violation, match=r"^SCHED-11: b\[0\] takes 3 places of 'gpu'"):
+        machine.start_cell(1, 0)
+
+
+@pytest.mark.clause("FAIL-02", "SCHED-14")
+def test_by_default_a_node_has_one_attempt_and_a_run_goes_on_without_a_row() -> None:
+    machine = Machine(ExecutionGraph(2, [ColumnDescriptor("a")]), failures=FailurePolicy())
+    machine.start_cell(0, 0)
+    machine.fail_cell(0, 0, "retryable")
+    assert list(machine.unrecorded) == [0]
+    with pytest.raises(Violation, match=r"^SCHED-09: a\[1\] at t=0 s was ready"):
+        machine.at(1.0)

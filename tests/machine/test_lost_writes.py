@@ -48,13 +48,39 @@ def test_rows_are_lost_until_each_that_was_being_written_is_on_storage(announced
 
 def test_rows_are_lost_though_a_commit_brought_others() -> None:
     run = machine()
-    run.apply(Action("write_begin", "b", (1, 2)))
+    for row in (1, 2):
+        run.apply(Action("write_begin", "b", (row, row + 1)))
     run.apply(FAILED)
     run.apply(Action("commit_begin", "", (0, 1)))
     run.apply(Action("committed"))
-    assert has_lost_rows(run.state)
+    for row in (1, 2):
+        assert has_lost_rows(run.state)
+        store(run, "b", row)
+    assert not has_lost_rows(run.state)
+
+
+def test_of_writes_that_were_announced_the_rows_are_known_also_if_one_was_on_storage() -> None:
+    run = machine()
+    store(run, "a", 0)
+    run.apply(Action("stop_requested"))
+    run.apply(Action("write_begin", "a", (0, 1)))
+    run.apply(Action("write_begin", "b", (1, 2)))
+    run.apply(FAILED)
     store(run, "b", 1)
     assert not has_lost_rows(run.state)
+
+
+def test_a_claim_of_nothing_new_is_lost_until_the_next() -> None:
+    run = machine()
+    for name in "ab":
+        store(run, name, 0)
+    for last in ("checkpoint_durable", "checkpoint_failed"):
+        claim(run, 1, 1)
+        run.apply(Action(last))
+    assert has_lost_claim(run.state)
+    claim(run, 1, 1)
+    run.apply(Action("checkpoint_durable"))
+    assert not has_lost_claim(run.state)
 
 
 def test_rows_that_were_on_storage_already_are_lost_until_they_are_written_again() -> None:

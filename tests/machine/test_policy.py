@@ -340,3 +340,10 @@ def test_a_scope_is_too_wide_if_it_touches_more_groups_than_may_be_admitted() ->
     assert [wide[:2] for wide in scopes_too_wide(rules, 2, 1)] == [(1, 0), (1, 1)]
     assert not list(scopes_too_wide(rules, 2, 2))
     assert not list(scopes_too_wide(rules, None, None))
+
+
+def test_without_row_groups_no_scope_is_too_wide() -> None:
+    rules = ExecutionGraph(4, [ColumnDescriptor("v", traits=ExecutionTraits.BARRIER)]).rules
+    assert [each.groups for each in scopes_too_wide(rules, 1, 3)] == [range(4)]
+    for size, most in ((None, 3), (1, None), (1, 4)):
+        assert not list(scopes_too_wide(rules, size, most))

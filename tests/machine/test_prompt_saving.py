@@ -551,3 +551,27 @@ def test_after_a_loss_the_rows_that_are_left_wait_anew() -> None:
     assert "1 row could be claimed at t=3 s, 0 at the last save; a save is due 2 s" in late(
         run, 3.5
     )
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_commit_that_begins_as_another_is_durable_was_due_while_that_was_written() -> None:
+    run = claiming_any(SavePolicy(rows=1))
+    make(run, 0)
+    run.apply(Action("commit_begin", "", (0, 1)))
+    run.at(1.0)
+    make(run, 1, 2)
+    run.apply(Action("committed"))
+    run.apply(Action("commit_begin", "", (1, 2)))
+    run.at(2.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_write_that_begins_as_another_is_durable_was_due_while_that_was_written() -> None:
+    run = machine(SavePolicy(rows=3), waive=("GROUP-06",))
+    finish(run, 0, 0.0)
+    run.apply(Action("write_begin", "a", (0, 1)))
+    for row in (1, 2, 3):
+        finish(run, row, 1.0)
+    run.apply(Action("durable", "a", (0, 1)))
+    run.apply(Action("write_begin", "a", (1, 2)))
+    run.at(2.0)
