@@ -6,7 +6,15 @@ import math
 
 import pytest
 
-from cellspec import Action, ColumnDescriptor, ExecutionGraph, FailurePolicy, Limits, Machine
+from cellspec import (
+    Action,
+    ColumnDescriptor,
+    ExecutionGraph,
+    ExecutionTraits,
+    FailurePolicy,
+    Limits,
+    Machine,
+)
 from tests.machine.test_clock import refused, refused_step, take
 
 STOP = Action("stop_requested")
@@ -67,6 +75,33 @@ def test_a_finished_group_is_named_only_if_another_waits_for_its_place() -> None
     take(run, cell("start", "b", 0), cell("complete", "b", 0))
     said = refused(run.at, 1.0)
     assert said.startswith("SCHED-15: 1 row group, for row group [0:1], whose rows are all resolv")
+
+
+@pytest.mark.clause("SCHED-15", "GROUP-07")
+def test_of_a_cell_to_be_skipped_and_a_finished_group_the_cell_is_named() -> None:
+    limits = Limits(group_rows=1, groups=2)
+    run = machine(3, limits, waive=["SCHED-09", "GROUP-06", "GROUP-07"])
+    for row in (0, 1):
+        take(run, Action("admit", rows=(row, row + 1)))
+    for column in "ab":
+        take(run, cell("start", column, 0), cell("complete", column, 0))
+    take(run, cell("skip", "a", 1))
+    assert refused(run.at, 1.0).startswith("SCHED-15: b[1], which is to be skipped, waited from")
+
+
+@pytest.mark.clause("SCHED-15", "SCHED-03")
+def test_a_call_that_is_not_judged_is_in_flight_as_any_other() -> None:
+    columns = [ColumnDescriptor("a"), ColumnDescriptor("v", traits=ExecutionTraits.BARRIER)]
+    waive = ["SCHED-09", "SCHED-03", "SCHED-04"]
+    run = Machine(ExecutionGraph(1, columns), waive=waive, idle_s=1.0)
+    barrier = Action("start", "v", scope=0)
+    take(run, barrier, barrier._replace(kind="complete"))
+    assert not refused(run.at, 0.8)
+    take(run, barrier)
+    assert not refused(run.at, 1.6)
+    take(run, barrier._replace(kind="complete"))
+    assert not refused(run.at, 2.4)
+    assert refused(run.at, 3.2).startswith("SCHED-15: ")
 
 
 @pytest.mark.clause("SCHED-16")

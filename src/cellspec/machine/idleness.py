@@ -33,7 +33,7 @@ def leave_moment(run: RunState, t: float, *, ends: bool) -> None:
             (work waits, and nothing is in flight), STOP-05 (the run should have ended: a stop was
             requested, and nothing is in flight).
     """
-    if t <= run.now or run.crashed or run.ended:
+    if run.is_over:
         return
     if run.stop_requested and run.judges_progress:
         _expect_end(run, t)
