@@ -199,7 +199,7 @@ def test_a_cell_in_backoff_is_recalled_once_that_is_over() -> None:
 
 @pytest.mark.clause("FAIL-03", "CKPT-25")
 def test_a_barrier_in_backoff_is_recalled_once_that_is_over() -> None:
-    run = take(run_barrier(make(machine(), 0, 1), 0), STORE)
+    run = take(run_barrier(make(machine("SCHED-09", "SCHED-15"), 0, 1), 0), STORE)
     make(go_on(run), 0, 1)
     take(run, START, START._replace(kind="fail", failure="retryable", until=5.0))
     with pytest.raises(Violation) as found:
@@ -207,7 +207,7 @@ def test_a_barrier_in_backoff_is_recalled_once_that_is_over() -> None:
     assert str(found.value) == (
         "FAIL-03: barrier 0 of 'v' is recalled at t=1 s, in a backoff until t=5 s"
     )
-    run.set_clock(5.0)
+    run.at(5.0)
     take(run, RECALL, Action("emit", "v", (0, 2)))
 
 
