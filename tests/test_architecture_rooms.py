@@ -270,8 +270,8 @@ FOREIGN = {
     "cellspec.engines.datadesigner.": None,
     # Hypothesis has no public switch for constants of the source.
     "cellspec.conformance.campaign.campaign": {"_maybe_draw_constant"},
-    # argparse has no public name for an option's own action.
-    "cellspec.exit_codes": {"_StoreAction"},
+    # argparse has no public name for an option's own action, nor `os` for the end of a process.
+    "cellspec.exit_codes": {"_StoreAction", "_exit"},
     # The event loop is asyncio's own, and its clock is all that is replaced.
     "cellspec.virtualtime.": None,
 }

@@ -57,6 +57,7 @@ __all__ = [
     "VIOLATED",
     "Parser",
     "Stdout",
+    "bound_exit",
     "complain",
     "exit_codes_text",
     "put",
@@ -85,6 +86,9 @@ CODES: Final = {
     TERMINATED: "ended by SIGTERM",
 }
 """Every exit code, with its meaning in a few words."""
+
+EXIT_S = 10.0
+"""Real seconds that a process may take to end, once its exit code is known."""
 
 
 def exit_codes_text() -> str:
@@ -125,7 +129,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(complain(f"error: {message} (see {self.prog} --help)", BAD_INPUT))
 
 
-def run_command(command: Callable[[], int]) -> int:
+def run_command(command: Callable[[], int], *, is_process: bool = False) -> int:
     """Run a command to its exit code, which is always one of the table.
 
     A command may raise `SpecError`, `MissingExtraError` and `Violation`: each is printed as a line,
@@ -133,7 +137,27 @@ def run_command(command: Callable[[], int]) -> int:
 
     Args:
         command: does the work, and returns its exit code.
+        is_process: whether the process is this command's own, and ends with it.
     """
+    code = _ended(command)
+    if is_process:
+        bound_exit(code)
+    return code
+
+
+def bound_exit(code: int) -> None:
+    """Have this process, which is at its end, end with this code whatever threads are left in it.
+
+    Python waits for the threads of executors first, be they daemons or not, and those of an engine
+    that hangs never end.
+    """
+    if threading.active_count() > 1:
+        end = threading.Timer(EXIT_S, os._exit, (code,))
+        end.daemon = True
+        end.start()
+
+
+def _ended(command: Callable[[], int]) -> int:
     try:
         with _sigterm_raises():
             code = _code_of(command)

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
         code: int = args.command(args)
         return code
 
-    return run_command(command)
+    return run_command(command, is_process=argv is None)
 
 
 def parser_of_commands(program: str = PROGRAM) -> argparse.ArgumentParser:

@@ -1,4 +1,7 @@
-"""An engine that computes for ever, and the user who ends the run: what each of the two is told."""
+"""An engine that computes for ever, and the user who ends the run: what each of the two is told.
+
+And an engine of threads that hangs: it holds nothing up, not even the end of the process.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from cellspec.exit_codes import INTERRUPTED
+from cellspec import ColumnDescriptor
+from cellspec.conformance import Workload
+from cellspec.conformance.run.case import Case
+from cellspec.exit_codes import INTERRUPTED, VIOLATED
+from tests.conformance.pytest.test_plugin import SUITE
 
 ENGINE = """
 import signal
@@ -73,3 +80,53 @@ def test_an_engine_that_computes_for_ever_is_named_and_judged_when_the_user_ends
     assert f"--replay .cellspec/cases/{case.name}" in found
     assert "root causes: 1 " in summary
     assert "written: found.json" in summary
+
+
+EXECUTOR = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from cellspec import exit_codes
+from cellspec.conformance import Table
+from cellspec.conformance.campaign import patience
+
+patience.STALL_S = exit_codes.EXIT_S = 0.1
+
+
+class Backend:
+    name = "waits"
+    version = "1"
+    capabilities = frozenset({"core"})
+
+    def run(self, probe):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(threading.Event().wait).result()
+
+    def table(self, _):
+        return Table({})
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["pytest", "-pno:cacheprovider", *SUITE, "--engine-backend=forever:Backend"],
+        ["cellspec", "conformance", "forever:Backend", "-pno:cacheprovider"],
+    ],
+    ids=["pytest", "cellspec"],
+)
+def test_threads_of_an_executor_that_wait_for_ever_do_not_keep_the_process(
+    tmp_path: Path, program: list[str]
+) -> None:
+    (tmp_path / "forever.py").write_text(EXECUTOR)
+    (tmp_path / "case.json").write_text(Case(Workload((ColumnDescriptor("a"),), 1)).to_json())
+    done = subprocess.run(
+        [sys.executable, "-m", *program, "--replay=case.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == VIOLATED
+    assert "SCHED-12 is broken by waits 1" in done.stdout
+    assert "Traceback" not in done.stderr

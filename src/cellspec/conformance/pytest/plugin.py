@@ -173,9 +173,17 @@ def _names_us(word: str) -> bool:
 def pytest_cmdline_main(
     config: pytest.Config,
 ) -> Generator[None, pytest.ExitCode | int | None, pytest.ExitCode | int | None]:
-    """Report bad usage as pytest does, and end with the exit code of every other command."""
+    """Report bad usage as pytest does, and end with the exit code of every other command.
+
+    The process ends then, if it is pytest's own, also with threads of an engine that hangs in it.
+    """
     try:
-        return (yield)
+        status = yield
+        if config.pluginmanager.hasplugin(_NAME) and status is not None and _is_process(config):
+            from cellspec.exit_codes import bound_exit
+
+            bound_exit(int(status))
+        return status
     except pytest.UsageError as error:
         if not _is_about_us(config.pluginmanager):
             raise
@@ -184,6 +192,11 @@ def pytest_cmdline_main(
         from cellspec.exit_codes import BAD_INPUT
 
         return BAD_INPUT
+
+
+def _is_process(config: pytest.Config) -> bool:
+    """Whether pytest is what this process was started for, and no program that goes on after it."""
+    return list(config.invocation_params.args) == sys.argv[1:]
 
 
 def pytest_configure(config: pytest.Config) -> None:
