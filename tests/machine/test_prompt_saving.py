@@ -575,3 +575,16 @@ def test_a_write_that_begins_as_another_is_durable_was_due_while_that_was_writte
     run.apply(Action("durable", "a", (0, 1)))
     run.apply(Action("write_begin", "a", (1, 2)))
     run.at(2.0)
+
+
+@pytest.mark.clause("CKPT-19", "CKPT-09")
+def test_rows_that_a_smaller_claim_gives_up_wait_from_then() -> None:
+    run = machine(SavePolicy(seconds=2.0), waive=("GROUP-06", "CKPT-09"))
+    finish(run, 0, 0.0)
+    finish(run, 1, 0.0)
+    for t, rows in ((0.0, 2), (1.0, 1)):
+        run.at(t)
+        save(run, rows)
+        run.apply(Action("checkpoint_durable"))
+    run.at(3.0)
+    assert "a save is due 2 s after the first of them, which was at 1 s" in late(run, 3.5)
