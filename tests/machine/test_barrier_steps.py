@@ -19,6 +19,8 @@ from cellspec import (
 from cellspec.machine.killers import Killers
 from tests.pair import snapshot
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 START = Action("start", "v", scope=0)
 END = START._replace(kind="complete")

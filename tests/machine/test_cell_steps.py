@@ -19,6 +19,8 @@ from cellspec import (
 from cellspec.machine.killers import Killers
 from tests.pair import snapshot
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 A0 = Action("start", "a", (0, 1))
 V = Action("start", "v", scope=0)

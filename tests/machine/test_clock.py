@@ -23,6 +23,8 @@ from cellspec.machine.clock import compile_at
 from cellspec.machine.limits import FailurePolicy, SavePolicy
 from tests.pair import snapshot
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 
 LIMITS = {

@@ -16,6 +16,8 @@ from cellspec.state.claims import Claim
 from tests.pair import Pair
 from tests.strategies import Case, Plan
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 ROWS = 8
 

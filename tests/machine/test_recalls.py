@@ -16,6 +16,8 @@ from cellspec import (
 )
 from tests.pair import snapshot
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 NONE = (0, 0, 0, 0)
 START = Action("start", "v", scope=0)

@@ -24,6 +24,8 @@ from cellspec.machine.resuming import covered_drops
 from cellspec.state.claims import Claim, spans
 from tests.pair import snapshot
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 NONE: Claim = (0, 0, 0)
 CRASH = Action("crash")
