@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -535,15 +535,33 @@ def test_an_engine_that_needs_threads_is_told_to_run_in_real_time() -> None:
     assert result.adapter.endswith("make run a plain function to have it run in real time")
 
 
-@pytest.mark.parametrize("given_back", [None, {}, []])
-def test_a_table_that_is_none_is_the_adapters_fault(given_back: Any) -> None:
+@pytest.mark.parametrize(
+    ("given_back", "wrong"),
+    [
+        (None, "expected a Table, got NoneType"),
+        ({0: {"a": "x"}}, "expected a Table, got dict"),
+        (Table(cast(Any, [{"a": "x"}])), "rows: expected a mapping by row, got list"),
+        (Table(cast(Any, {0: None})), "rows: row 0: expected a mapping by column, got NoneType"),
+        (Table(cast(Any, {"0": {"a": "x"}})), "rows: expected the number of a row, got '0'"),
+        (Table({}, cast(Any, [0])), "dropped: expected a set of rows, got list"),
+        (Table({}, cast(Any, {"0"})), "dropped: expected the number of a row, got '0'"),
+        (Table({}, doubled=cast(Any, None)), "doubled: expected a set of rows, got NoneType"),
+        (Table({}, causes=cast(Any, None)), "causes: expected a mapping by row, got NoneType"),
+    ],
+)
+@pytest.mark.parametrize("crashes", [(), (3,)])
+def test_a_table_that_cannot_be_one_is_the_adapters_fault(
+    given_back: Any, wrong: str, crashes: tuple[int, ...]
+) -> None:
     class NoTable(TinyAsync):
+        capabilities = TinyAsync.capabilities | {"resume"}
+
         def table(self, probe: Probe) -> Table:
             return given_back if probe.ended_by or probe.log else super().table(probe)
 
-    result = run_workload(NoTable(), PLAIN)
-    name = type(given_back).__name__
-    assert result.adapter == f"table: TypeError: table gave {name}, expected Table"
+    result = run_workload(NoTable(), PLAIN.replace(crashes=crashes))
+    assert result.adapter == f"table: {wrong}"
+    assert not any("Traceback" in line for line in result.explanation)
 
 
 def test_the_folder_after_a_crash_must_be_readable() -> None:

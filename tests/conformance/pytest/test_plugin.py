@@ -692,6 +692,36 @@ def test_an_adapter_that_is_wired_wrong_is_told_from_an_engine_that_is_wrong(
     assert result.ret == VIOLATED
 
 
+UNFIT = """
+    from engine import Backend
+
+    class GivesNone(Backend):
+        def fit(self, work):
+            return 5
+
+    class FailsLater(Backend):
+        def fit(self, work):
+            return work if work.rows < 3 else work.nope
+    """
+"""Backends that cannot fit a workload: any, or those of three rows or more."""
+
+
+def test_a_fit_that_fails_is_told_in_a_line_and_is_bad_input(suite: pytest.Pytester) -> None:
+    suite.makepyfile(unfit=UNFIT)
+    for name, test, wrong in (
+        ("GivesNone", "test_smoke", "expected a Workload or None, got 5"),
+        ("FailsLater", "test_campaign[core]", "AttributeError: 'Workload' object has no attribute"),
+    ):
+        options = (f"--engine-backend=unfit:{name}", "--profile=core", SHORT)
+        result = suite.runpytest_inprocess(*SUITE, *options)
+        assert result.ret == BAD_INPUT
+        assert result.parseoutcomes()["failed"] == 1
+        told = text_of(result).partition(f"_ {test} _")[2].splitlines()
+        assert told[1].startswith(f"backend {name}: fit: {wrong}")
+        assert told[2].startswith("====")
+        assert "the suite itself failed" not in text_of(result)
+
+
 WAITS = """
     import asyncio
     from engine import Backend

@@ -370,6 +370,22 @@ def test_a_reason_for_a_capability_that_there_is_not_is_refused() -> None:
         check_capabilities(Odd())
 
 
+@pytest.mark.parametrize(
+    ("attribute", "wrong"),
+    [
+        ("unasked", "unasked: expected a set of situations, or reasons by them, got 5"),
+        ("unclaimed", "unclaimed: expected reasons by capability, got 5"),
+        ("saving", "saving: expected a SavePolicy, got 5"),
+        ("fit", "fit: expected a method"),
+    ],
+)
+def test_an_attribute_of_another_type_is_refused_in_a_line(attribute: str, wrong: str) -> None:
+    backend = Backend()
+    setattr(backend, attribute, 5)
+    with pytest.raises(SpecError, match=f"^backend Backend: {wrong}$"):
+        check_capabilities(backend)
+
+
 def test_every_report_says_how_many_incarnations_were_judged_without_a_claim(
     found: dict[str, Any], tmp_path: Path
 ) -> None:

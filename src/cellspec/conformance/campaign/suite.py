@@ -227,6 +227,8 @@ class Suite:
             return f"the smoke test broke {self.smoke_stopped_at}, and all profiles rest on it"
         if profile.name in self.errors:
             error = self.errors[profile.name]
+            if isinstance(error, SpecError):
+                return str(error)
             return f"the suite itself failed: {type(error).__name__}: {error}"
         core = self.campaigns.get("core")
         if profile.name != "core" and core is not None and core.evidence.stopped_at:

@@ -69,10 +69,11 @@ from cellspec.conformance.run.backend import (
     idle_s_of,
     killer_tries_of,
     saving_of,
+    table_of,
 )
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, StoodStill, VirtualClock
 from cellspec.conformance.run.incarnations import Incarnations, scratch_folder
-from cellspec.conformance.run.probe import Endless, Entry, Probe, Refused
+from cellspec.conformance.run.probe import AdapterError, Endless, Entry, Probe, Refused
 from cellspec.conformance.run.users_exit import pass_on, pass_on_quit
 from cellspec.conformance.run.values import Registry, Table
 from cellspec.conformance.run.watchdog import RunsOn
@@ -566,7 +567,7 @@ class _JudgedRun:
 
     def _read(self, probe: Probe) -> Table | None:
         try:
-            return self.backend.table(probe)
+            return table_of(self.backend, probe)
         except Exception as error:
             pass_on(error)
             return None
@@ -574,18 +575,18 @@ class _JudgedRun:
     def _judge_table(self, probe: Probe, left: Path) -> None:
         probe.folder = left
         try:
-            table = self.backend.table(probe)
-            if not isinstance(table, Table):
-                raise TypeError(f"table gave {type(table).__name__}, expected Table")
+            table = table_of(self.backend, probe)
         except Exception as error:
             pass_on(error)
             self.result.tables.append(Table({}))
-            text = f"{type(error).__name__}: {first_line(error)}"
-            if "crash" in self.result.outcomes:
+            misfit = isinstance(error, AdapterError)
+            text = str(error) if misfit else f"{type(error).__name__}: {first_line(error)}"
+            if "crash" in self.result.outcomes and not misfit:
                 text = f"what the crash left cannot be read: {text}"
             else:
                 self.result.adapter = text = f"table: {text}"
-            self._find("CKPT-28" if self.result.torn else "TABLE-01", text, *tail(error))
+            more = () if misfit else tail(error)
+            self._find("CKPT-28" if self.result.torn else "TABLE-01", text, *more)
             return
         self.result.tables.append(table)
         silent = self._is_silent(probe)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from cellspec.conformance.judge.run_end import first_line
 from cellspec.conformance.judge.table_judge import TableJudge
-from cellspec.conformance.run.backend import Backend
+from cellspec.conformance.run.backend import Backend, table_of
 from cellspec.conformance.run.incarnations import Incarnation
 from cellspec.conformance.run.probe import Probe, Refused
 from cellspec.conformance.run.users_exit import pass_on
@@ -194,7 +194,7 @@ def judge_visit(
             return bad(wrong)
     host.probe.folder = ended.left
     try:
-        after = host.backend.table(host.probe)
+        after = table_of(host.backend, host.probe)
     except Exception as error:
         pass_on(error)
         return bad(f"left a table that cannot be read any more: {first_line(error)}")
@@ -216,7 +216,7 @@ def _wrong_if_let_in(host: Host, visitor: Workload, ended: Incarnation, registry
     ended.probe.folder = ended.left
     judge = TableJudge(visitor, registry, by_column=host.by_column)
     try:
-        table = host.backend.table(ended.probe)
+        table = table_of(host.backend, ended.probe)
     except Exception as error:
         pass_on(error)
         return f"was let in, and its table cannot be read: {first_line(error)}"

@@ -104,11 +104,13 @@ nothing breaks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Set
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from cellspec.conformance.run.coverage_goals import Sometimes
+from cellspec.conformance.run.recorder import AdapterError
 from cellspec.conformance.run.users_exit import pass_on
 from cellspec.conformance.run.values import SKIPPED, Skipped, Table, Value
 from cellspec.errors import SpecError
@@ -135,6 +137,7 @@ __all__ = [
     "killer_tries_of",
     "reasons_of",
     "saving_of",
+    "table_of",
 ]
 
 CAPABILITIES: Final = (
@@ -233,6 +236,41 @@ def fit_of(backend: Backend) -> Fit:
         return _with_reading_of(backend, _with_claims_of(backend, made))
 
     return fit
+
+
+def table_of(backend: Backend, probe: Probe) -> Table:
+    """The table that a backend reads back.
+
+    Raises:
+        AdapterError: it is no `Table`, or one with fields of another type.
+    """
+    table = backend.table(probe)
+    wrong = _misfit_of(table)
+    if wrong:
+        raise AdapterError(wrong)
+    return table
+
+
+def _misfit_of(table: object) -> str:
+    """What is wrong in the form of a table, in words; "" if nothing is."""
+    if not isinstance(table, Table):
+        return f"expected a Table, got {type(table).__name__}"
+    for name in ("rows", "causes"):
+        by_row = getattr(table, name)
+        if not isinstance(by_row, Mapping):
+            return f"{name}: expected a mapping by row, got {type(by_row).__name__}"
+    for row, cells in table.rows.items():
+        if not isinstance(cells, Mapping):
+            return f"rows: row {row!r}: expected a mapping by column, got {type(cells).__name__}"
+    for name in ("dropped", "doubled"):
+        rows = getattr(table, name)
+        if not isinstance(rows, Set):
+            return f"{name}: expected a set of rows, got {type(rows).__name__}"
+    for name in ("rows", "causes", "dropped", "doubled"):
+        for row in getattr(table, name):
+            if not isinstance(row, Integral):
+                return f"{name}: expected the number of a row, got {row!r}"
+    return ""
 
 
 def reasons_of(backend: Backend) -> tuple[dict[str, str], dict[str, str]]:
@@ -359,17 +397,27 @@ def check_capabilities(backend: Backend) -> None:
             if not callable(getattr(backend, name, None))
         ),
     ]
-    odd = sorted(set(map(str, getattr(backend, "unasked", ()))) - _SITUATIONS)
-    if odd:
+    unasked = getattr(backend, "unasked", ())
+    listed = isinstance(unasked, Collection) and not isinstance(unasked, str)
+    odd = sorted(set(map(str, unasked)) - _SITUATIONS) if listed else []
+    if not listed:
+        wrong.append(f"unasked: expected a set of situations, or reasons by them, got {unasked!r}")
+    elif odd:
         wrong.append(
             f"unasked: no such situation: {odd[0]!r}; "
             "see cellspec.conformance.run.coverage_goals.Sometimes"
         )
+    unclaimed = getattr(backend, "unclaimed", {})
     odd = sorted(set(map(str, reasons_of(backend)[1])) - set(CAPABILITIES))
-    if odd:
+    if not isinstance(unclaimed, Mapping):
+        wrong.append(f"unclaimed: expected reasons by capability, got {unclaimed!r}")
+    elif odd:
         wrong.append(f"unclaimed: no such capability: {odd[0]!r}")
     if not callable(getattr(backend, "fit", fit_of)):
         wrong.append("fit: expected a method")
+    saving = getattr(backend, "saving", None)
+    if not isinstance(saving, SavePolicy | None):
+        wrong.append(f"saving: expected a SavePolicy, got {saving!r}")
     if not isinstance(capabilities, frozenset | set | tuple | list):
         wrong.append(f"capabilities: expected a set of names, got {capabilities!r}")
         capabilities = ()
