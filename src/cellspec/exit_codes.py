@@ -64,6 +64,7 @@ __all__ = [
     "put_line",
     "run_command",
     "say",
+    "sigterm_ends_at_once",
 ]
 
 FINE: Final = 0
@@ -209,8 +210,17 @@ def _internal(error: Exception) -> int:
 # Signals
 
 
-class _TerminatedError(BaseException):
-    """SIGTERM: raised so that half-written files are cleaned up."""
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM: raised so that half-written files are cleaned up.
+
+    It may come out of the code of an engine. There, as Ctrl-C, it says nothing of the engine.
+    """
+
+
+def sigterm_ends_at_once() -> None:
+    """Have SIGTERM end this process at once, as one of pytest, until the command is over."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import importlib.util
 from typing import Any
 
 from cellspec.errors import MissingExtraError
+from cellspec.exit_codes import sigterm_ends_at_once
 
 __all__ = ["add_parser"]
 
@@ -43,4 +44,5 @@ def _conformance(args: argparse.Namespace) -> int:
     # pytest would like to rewrite the asserts of a plugin's package; cellspec is imported by now.
     quiet = "-Wignore:Module already imported so cannot be rewritten; cellspec"
     suite = [quiet, "--pyargs", "cellspec.conformance", f"--engine-backend={args.backend}"]
+    sigterm_ends_at_once()
     return int(pytest.main([*suite, *args.options]))

@@ -1,6 +1,7 @@
 """An engine that computes for ever, and the user who ends the run: what each of the two is told.
 
-And an engine of threads that hangs: it holds nothing up, not even the end of the process.
+And what ends a run otherwise: threads that hang hold up no end of the process, nor does an engine
+that is at work when SIGTERM comes.
 """
 
 from __future__ import annotations
@@ -130,3 +131,39 @@ def test_threads_of_an_executor_that_wait_for_ever_do_not_keep_the_process(
     assert done.returncode == VIOLATED
     assert "SCHED-12 is broken by waits 1" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+TERMINATED = """
+import signal
+
+from cellspec.conformance import Table
+
+
+class Backend:
+    name = "right"
+    version = "1"
+    capabilities = frozenset({"core"})
+
+    async def run(self, probe):
+        self.values = {"a": await probe.cell("a", 0, {})}
+        signal.raise_signal(signal.SIGTERM)
+        probe.end("success")
+
+    def table(self, _):
+        return Table({0: self.values})
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM")
+def test_sigterm_ends_a_run_at_once_and_judges_nothing(tmp_path: Path) -> None:
+    (tmp_path / "right.py").write_text(TERMINATED)
+    done = subprocess.run(
+        [sys.executable, "-m", "cellspec", "conformance", "right:Backend", "-pno:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    # A shell shows it as 143.
+    assert done.returncode == -signal.SIGTERM
+    assert "failed" not in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import bdb
+import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.run.backend import fit_of
 from cellspec.conformance.run.loading import load_backend
 from cellspec.errors import SpecError
+from cellspec.exit_codes import TERMINATED, run_command
 
 ENDS = (pytest.exit.Exception, bdb.BdbQuit, KeyboardInterrupt, pytest.fail.Exception)
 """The last is one only if the handler of a signal raises it, as `raising` has it."""
@@ -101,6 +103,18 @@ def test_the_end_of_a_user_leaves_the_judge_from_any_place_of_an_engine(
 def test_the_end_of_a_user_leaves_the_judge_from_a_thread_too(end: type[BaseException]) -> None:
     with pytest.raises(end):
         run_workload(Threaded("run", raising(end)), WORK)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [(Engine, "run"), (Engine, "try"), (Engine, "task"), (Engine, "table"), (Threaded, "run")],
+)
+def test_sigterm_ends_a_command_from_any_place_of_an_engine(kind: type[Engine], place: str) -> None:
+    def command() -> int:
+        end = partial(os.kill, os.getpid(), signal.SIGTERM)
+        return len(run_workload(kind(place, end), WORK).violations)
+
+    assert run_command(command) == TERMINATED
 
 
 @pytest.mark.parametrize("end", ENDS)
