@@ -582,7 +582,7 @@ def test_a_run_in_which_too_much_fails_stops_says_so_and_keeps_what_is_finished(
         observer=log,
     )
     assert result.outcome == "stopped"
-    assert log.of("stop:") == ["stop: 3 of the last 4 calls failed for good"]
+    assert log.of("stop:") == ["stop: 3 of the last 4 calls failed permanently"]
     assert log.of("start")[-1] == "start a[4]"
     assert result.rows() == {0: {"a": 0}, 1: {"a": 1}}
 

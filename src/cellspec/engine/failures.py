@@ -1,7 +1,7 @@
 """Calls that fail: another attempt after a backoff (`Retries`), or an early stop of the run.
 
 `Retries` counts the attempts of each node and holds it in backoff until its moment has come.
-`EarlyStop` looks at the last calls of the run and stops it if too many of them failed for good.
+`EarlyStop` looks at the last calls of the run and stops it if too many of them failed permanently.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Retries:
 
 
 class EarlyStop:
-    """Stops a run of which too many calls fail for good (clause STOP-01).
+    """Stops a run of which too many calls fail permanently (clause STOP-01).
 
     Attributes:
         ends: the last calls that ended, True for each that completed.
@@ -147,7 +147,7 @@ class EarlyStop:
         self.ends.append(well)
         if self.reason is None and self.fails_too_often():
             bad = self.ends.count(False)
-            self.reason = f"{bad} of the last {counted(len(self.ends), 'call')} failed for good"
+            self.reason = f"{bad} of the last {counted(len(self.ends), 'call')} failed permanently"
             self._observer.stopped(self.reason)
 
     def fails_too_often(self) -> bool:

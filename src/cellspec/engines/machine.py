@@ -329,7 +329,7 @@ class _Incarnation:
         elif kind == "checkpoint_durable":
             probe.checkpoint_durable()
         elif kind == "stop":
-            probe.stop("too many calls failed")
+            probe.stop("too many calls failed permanently")
         elif kind == "end":
             probe.end(action.outcome or "success")
 

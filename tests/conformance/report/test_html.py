@@ -220,7 +220,7 @@ def test_the_workload_is_a_table_of_columns_limits_faults_crashes_and_targets() 
         "v_score",
         "by its own condition",
         "3 workers; 2 of endpoint; row groups of 4 rows, at most 2 admitted",
-        "2 attempts; early stop when 0.5 of the last 4 calls failed for good",
+        "2 attempts; early stop when 0.5 of the last 4 calls failed permanently",
         "incarnation 0 at step 46; incarnation 1 not",
         "incarnation 0: 6 rows; incarnation 1: 6 rows; incarnation 2: 8 rows",
         "every row, version 2",

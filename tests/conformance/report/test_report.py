@@ -33,6 +33,7 @@ from cellspec.conformance.run.loading import load_backend
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 from cellspec.files import write_files
+from cellspec.machine.limits import FailurePolicy
 
 WORK = Workload((ColumnDescriptor("a"),), rows=2)
 CASE = Case(WORK, "BARR-01", "too soon", "engine:Backend", ("SCHED-09",))
@@ -154,6 +155,14 @@ def test_a_description_leaves_out_usual_values() -> None:
         "at most 2 calls of 'a' at once (resource 'gpu')",
         "latencies of seed 3",
         "what wakes up together runs in another order: order seed 5",
+    ]
+
+
+def test_an_early_stop_is_described_by_the_failures_that_it_counts() -> None:
+    failures = FailurePolicy(max_attempts=2, stop_window=4, stop_rate=0.5)
+    assert describe(WORK.replace(failures=failures))[2:] == [
+        "2 attempts",
+        "stops early if 50% of the last 4 calls failed permanently",
     ]
 
 

@@ -160,7 +160,7 @@ def _failure_words(failures: Mapping[str, Any]) -> Iterator[str]:
     if failures.get("stop_window") is not None:
         yield (
             f"early stop when {failures.get('stop_rate', 1.0)} of the last "
-            f"{failures['stop_window']} calls failed for good"
+            f"{failures['stop_window']} calls failed permanently"
         )
     if failures.get("timeout_s") is not None:
         yield f"a call times out after {failures['timeout_s']} s"

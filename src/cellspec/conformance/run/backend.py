@@ -26,7 +26,7 @@ capability            the engine …
 ``targets``           resumes with another number of rows
 ``config``            refuses another pipeline, batch size or version of a column over what it
                       claimed, or begins in a fresh place
-``early_stop``        stops when too many calls fail
+``early_stop``        stops when too many calls fail permanently
 ``timeouts``          ends a call that takes longer than ``work.timeout_s``, or gives it up
 ``interrupts``        ends well when it is asked to stop
 ``filters``           drops a row that an answer rejects, as filtered, and refuses a barrier's list

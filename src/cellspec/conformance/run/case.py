@@ -251,7 +251,7 @@ def _describe_rules(work: Workload) -> Iterator[str]:
     if policy.stop_window is not None:
         yield (
             f"stops early if {policy.stop_rate:.0%} of the last "
-            f"{counted(policy.stop_window, 'call')} failed for good"
+            f"{counted(policy.stop_window, 'call')} failed permanently"
         )
     if policy.timeout_s is not None:
         yield f"a call times out after {policy.timeout_s:g} s"
