@@ -856,6 +856,51 @@ def test_a_few_clauses_are_judged_alone_whatever_else_is_broken(
     result.stdout.fnmatch_lines(["  broken too, and not asked for: BARR-06 (barrier 0 of *", none])
 
 
+def test_a_clause_alone_is_judged_by_all_campaigns_that_draw_workloads(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Suite, "cost", lambda _: {})
+    suite.makepyfile(
+        other="""
+        from engine import Backend
+
+        class Fragile(Backend):
+            "Dies by the first call that fails."
+            capabilities = frozenset({"core", "drops", "counted_work"})
+        """
+    )
+    alone = ("--engine-backend=other:Fragile", "--conformance-only=SCHED-12", SHORT)
+    result = suite.runpytest(*SUITE, *alone, "--conformance-json=r.json")
+    assert result.ret == VIOLATED
+    (backend,) = json.loads(Path("r.json").read_text())["backends"]
+    assert list(backend["profiles"]) == ["core", "drops"]
+    assert list(backend["clauses"]) == ["SCHED-12"]
+    core = suite.runpytest(*SUITE, *alone, "--profile=core", "--conformance-json=r.json")
+    assert core.ret == FINE
+    (backend,) = json.loads(Path("r.json").read_text())["backends"]
+    assert "--conformance-only=SCHED-12 --profile=core" in backend["command"]
+
+
+def test_a_clause_alone_fails_the_run_that_broke_as_a_consequence_of_another(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Suite, "cost", lambda _: {})
+    result = judge(suite, "Swapping", "--max-examples=6", "--conformance-only=TABLE-02")
+    assert result.ret == VIOLATED
+    result.stdout.fnmatch_lines(["root 1: TABLE-03: a[[]0] holds *", "root causes: 1 (clauses: *"])
+
+
+def test_a_clause_alone_that_is_known_of_behind_another_only_is_inconclusive(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    monkeypatch.setattr(Suite, "cost", lambda _: {})
+    result = judge(suite, "Forgetful", "--max-examples=12", "--conformance-only=BARR-01")
+    assert result.ret == INCONCLUSIVE
+    helps = "What helps: an engine without that root cause; *"
+    result.stdout.fnmatch_lines([f"1 judged clause is inconclusive: exit code 3. {helps}"])
+
+
 def test_of_the_clauses_about_cost_those_asked_for_are_measured_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -147,16 +147,24 @@ def parse_clauses(text: str | None) -> tuple[str, ...]:
     return tuple(name for name in known if name in asked)
 
 
-def profiles_of(options: Options) -> tuple[Profile, ...]:
+def profiles_of(options: Options, capabilities: Collection[str]) -> tuple[Profile, ...]:
     """The profiles that were asked for, each with the clauses that were.
+
+    Clauses that are asked for alone need the campaigns of other profiles too: whatever a workload
+    is about, it may break them. Only those about cost are judged by workloads of their own.
+
+    Args:
+        options: the options of the user.
+        capabilities: of the backend; a profile without one is left out where it has no clause.
 
     Raises:
         SpecError: a profile or a clause that cannot be asked for.
     """
     only = parse_clauses(options.only)
     names = parse_profiles(options.profiles)
+    asked = tuple(profile for profile in PROFILES if profile.name in names)
     if not only:
-        return tuple(profile for profile in PROFILES if profile.name in names)
+        return asked
     homes = judged_clauses()
     for clause in only:
         if homes[clause].name not in names:
@@ -164,11 +172,16 @@ def profiles_of(options: Options) -> tuple[Profile, ...]:
                 f"--conformance-only: {clause} is of profile {homes[clause].name}, and --profile "
                 f"asks for {options.profiles}; leave --profile out"
             )
-    chosen = (
+    chosen = [
         replace(profile, clauses=tuple(one for one in profile.clauses if one.number in only))
-        for profile in PROFILES
+        for profile in asked
+    ]
+    drawn = any(profile.drawn and profile.clauses for profile in chosen)
+    return tuple(
+        profile
+        for profile in chosen
+        if profile.clauses or (drawn and profile.drawn and profile.name in capabilities)
     )
-    return tuple(profile for profile in chosen if profile.clauses)
 
 
 def expect_claimed(profiles: Collection[Profile], promises: Collection[str], backend: str) -> None:

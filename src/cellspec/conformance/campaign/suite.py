@@ -36,6 +36,7 @@ from cellspec.conformance.campaign.options import (
     SLOW_SHRINK_RUNS,
     Options,
     expect_claimed,
+    parse_profiles,
     profiles_of,
     read_expected_failures,
 )
@@ -47,7 +48,7 @@ from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROF
 from cellspec.conformance.campaign.smoke import SMOKE, SmokeFailure, smoke
 from cellspec.conformance.campaign.smoke import failure_of as smoke_failure_of
 from cellspec.conformance.judge.harness import run_workload
-from cellspec.conformance.judge.profiles import PROFILES, Profile
+from cellspec.conformance.judge.profiles import PROFILES, Profile, profile_of
 from cellspec.conformance.judge.run_result import Interrupted, RunResult
 from cellspec.conformance.judge.verdict import Judgement, judge_clause
 from cellspec.conformance.run.backend import (
@@ -125,7 +126,7 @@ class Suite:
             options=options,
             backend=backend,
             made_by_call=made,
-            profiles=profiles_of(options),
+            profiles=profiles_of(options, backend.capabilities),
             expected={} if options.xfails is None else read_expected_failures(options.xfails),
             case=case,
         )
@@ -314,7 +315,8 @@ class Suite:
             for one in profile.goals
             if one.needs <= frozenset(self.capabilities) and str(one.what) not in unasked
         ]
-        wanted = [*goals, *(clause.number for clause in profile.clauses)]
+        # Of a few clauses that were asked for too, so that their verdicts are those of a whole run.
+        wanted = [*goals, *(clause.number for clause in profile_of(profile.name).clauses)]
         return Rehearsal(partial(run_workload, fast), SLOW_DRAWN_FOR_ONE, wanted)
 
     def _stops_at(self, clause: str) -> bool:
@@ -494,8 +496,8 @@ class Suite:
         if options.only:
             asked = (one.number for profile in self.profiles for one in profile.clauses)
             parts.append(f"--conformance-only={','.join(asked)}")
-        elif len(self.profiles) < len(PROFILES):
-            parts.append(f"--profile={','.join(profile.name for profile in self.profiles)}")
+        if len(names := parse_profiles(options.profiles)) < len(PROFILES):
+            parts.append(f"--profile={','.join(names)}")
         if options.seeds > 1:
             parts.append(f"--seeds={options.seeds}")
         if options.slow:

@@ -67,6 +67,7 @@ _SLACK = "--slack 200ms, the time that ready work may wait in real time"
 _OBSERVED = "events that the adapter reports as they happen"
 _TO_THE_END = "a run without --conformance-first"
 _NO_HANG = "an engine that does not hang"
+_NO_ROOT = "an engine without that root cause"
 """What helps against an inconclusive clause, by the reason."""
 
 
@@ -153,7 +154,9 @@ def judge_clause(
     if by_claims and evidence.is_silent and not evidence.exercised[clause.number]:
         reason = "the engine reports no claims: what it resumes from is judged by its tables"
         return Judgement(Verdict.NOT_CLAIMED, reason)
-    short, remedy = (behind, "") if behind else _shortfall(clause, profile, capabilities, evidence)
+    short, remedy = behind, _NO_ROOT
+    if not behind:
+        short, remedy = _shortfall(clause, profile, capabilities, evidence)
     if short:
         return Judgement(Verdict.INCONCLUSIVE, short, remedy=remedy)
     exercised = f"exercised in {evidence.exercised[clause.number]:,} of "

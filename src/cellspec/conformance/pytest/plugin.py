@@ -51,7 +51,8 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
         "",
         "CLAUSES",
         None,
-        "judge by these clauses alone, with commas between, by the campaigns that they need",
+        "judge by these clauses alone, with commas between, as a whole run does; whatever else "
+        "breaks fails nothing",
     ),
     ("max-examples", "--max-examples", "N", None, "workloads of each profile"),
     ("seed", "--seed", "N", "0", "what workloads are drawn from"),

@@ -157,7 +157,8 @@ class Session:
             return
         accepted = self.accepted.why(clause.number, judgement)
         number = self.suite.consequences.get(clause.number)
-        if judgement.verdict is Verdict.INCONCLUSIVE and not accepted and number is None:
+        behind = number is not None and self._is_asked_for(number)
+        if judgement.verdict is Verdict.INCONCLUSIVE and not accepted and not behind:
             self.suite.inconclusive[clause.number] = judgement
         if not judgement.broken:
             pytest.skip(f"{judgement.verdict.value}: {judgement.reason}")
@@ -200,10 +201,16 @@ class Session:
         return root_line(self.suite, number)
 
     def _fails(self, number: int) -> bool:
-        """Whether a root fails the run: it is neither expected nor accepted."""
+        """Whether a root fails the run: it is asked for, and neither expected nor accepted."""
         failure = self.suite.roots[number - 1].failure
-        expected = failure.clause in self.suite.expected
-        return not (expected or self.accepted.why(failure.clause, self.suite.broken(failure)))
+        if not self._is_asked_for(number) or failure.clause in self.suite.expected:
+            return False
+        return not self.accepted.why(failure.clause, self.suite.broken(failure))
+
+    def _is_asked_for(self, number: int) -> bool:
+        """Whether the run may fail by a root; else what broke with it counts by itself."""
+        clause = self.suite.roots[number - 1].failure.clause
+        return not self.suite.options.only or clause in self.suite.homes
 
     def others(self) -> None:
         """Fail if a clause broke whose test is not in this run."""

@@ -86,7 +86,8 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
             + (f", questions to the graph × {asked:.2f}" if asked else "")
         )
         yield from _counted(cost.get("counted", {}))
-    yield from _causes(backend.get("causes", ()), verdicts, backend.get("not_asked", {}))
+    others = {} if Verdict.VIOLATED.value in spoken else backend.get("not_asked", {})
+    yield from _causes(backend.get("causes", ()), verdicts, others)
 
 
 def _causes(
