@@ -173,6 +173,15 @@ def test_the_job_for_every_day_runs_what_the_shell_block_runs() -> None:
     )
 
 
+def test_the_job_for_every_day_installs_the_package_from_a_copy_that_it_has() -> None:
+    blocks = blocks_of(TEXTS[ROOT / "plans" / "every-day.md"])
+    job = yaml.safe_load(next(block.body for block in blocks if block.kind == "yaml"))
+    steps = job["jobs"]["conformance"]["steps"]
+    (copy,) = (step["with"]["path"] for step in steps if "repository" in step.get("with", {}))
+    (install,) = (step["run"] for step in steps if "pip install" in step.get("run", ""))
+    assert f"./{copy}[conformance]" in shlex.split(install)
+
+
 def test_no_exception_is_left_over() -> None:
     commands = {
         command

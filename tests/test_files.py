@@ -281,6 +281,18 @@ def test_one_module_waits_for_the_disk(path: Path) -> None:
         assert not names & {"fsync", "fdatasync", "F_FULLFSYNC"}
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no file system of processes")
+@pytest.mark.parametrize("check", [check_folder, check_target])
+def test_a_folder_that_can_hold_no_file_is_refused_whatever_its_permissions(
+    check: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    with pytest.raises(
+        SpecError, match=r"^/proc/report.*: cannot be written: no file can be made in /proc: \w"
+    ):
+        check("/proc/report/results.json")
+
+
 @pytest.mark.parametrize("check", [check_folder, check_target, path_of])
 def test_an_empty_name_names_no_place(check: Callable[[str], object]) -> None:
     with pytest.raises(SpecError, match=r"^expected the name of a file or folder, got an empty"):

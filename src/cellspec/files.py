@@ -101,6 +101,7 @@ def check_folder(given: str | Path) -> None:
             raise SpecError(f"{folder}: expected a folder, but {what} is no folder")
         if not os.access(place, os.W_OK | os.X_OK):
             raise SpecError(f"{folder}: cannot be written: no permission in {place}")
+        _expect_to_hold_files(place)
     except OSError as error:
         raise SpecError(f"{folder}: cannot be written: {error.strerror}") from None
 
@@ -156,6 +157,20 @@ def _expect_file(path: Path) -> None:
         if is_one(mode):
             why = "" if is_one is stat.S_ISDIR else ", and only files are replaced"
             raise OSError(errno.EEXIST, f"it is {what}{why}")
+
+
+def _expect_to_hold_files(folder: Path) -> None:
+    """Refuse a folder in which no file can be made, as ``/proc``, though its permissions allow it.
+
+    Raises:
+        OSError: none can be made; `strerror` says why.
+    """
+    probe = _temporary(folder / "probe")
+    try:
+        _create(probe).close()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(error.errno, f"no file can be made in {folder}: {error.strerror}") from None
 
 
 def _create(path: Path) -> BinaryIO:
