@@ -179,7 +179,6 @@ class RunState:
         committed: the cells that are claimed, if commits added some; None else.
         unsaved: the last claim, or commit, could not be written.
         lost_rows: rows could not be written, and were not since.
-        lost_since_claim: that was after the last claim became durable; of `lost_rows` alone.
         lost_writes: the writes of these rows, as far as they were announced.
         lost_cells: the cells that failed writes of rows held in this incarnation, or could have
             held; None if none failed.
@@ -342,7 +341,7 @@ class RunState:
         self.failed_commits: list[Commit] = []
         self.committed: GrowingRows | None = None
         self.durable_drops = self.pending_drops = 0
-        self.unsaved = self.lost_rows = self.lost_since_claim = False
+        self.unsaved = self.lost_rows = False
         self.lost_cells: Claim | None = None
         self.lost_claims: Claim | None = None
         self.excused: Claim | None = None

@@ -73,7 +73,7 @@ def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
     run.has_stored, run.stored_at = True, run.now
     for column in columns:
         run.on_storage.add(column, start, stop)
-    if run.excused is not None and run.now > run.excused_at:
+    if run.now > run.excused_at:
         # Storage works again, and there was time to try what had failed once more.
         run.excused = None
     if run.writes:
@@ -133,10 +133,9 @@ def _check_stored(
     run: RunState, column: int, start: int, stop: int, what: str = "reported durable"
 ) -> None:
     """Refuse rows that are written, or to be written, and are not resolved."""
-    odd = -1
-    if stop > run.counters.prefix(column):
-        start_new = max(start, run.durable[column])
-        odd = run.counters.find_unresolved(column, start_new, stop)
+    if stop <= run.counters.prefix(column):
+        return
+    odd = run.counters.find_unresolved(column, max(start, run.durable[column]), stop)
     if odd >= 0:
         run.breaks(
             "CKPT-08",
@@ -307,7 +306,7 @@ def checkpoint_durable(run: RunState) -> None:
     run.durable_drops = max(run.durable_drops, run.pending_drops)
     run.pending_claim = None
     run.failed_claims.clear()
-    run.unsaved = run.lost_since_claim = False
+    run.unsaved = False
     run.excused = None
     count_from_claim(run)
 
@@ -322,7 +321,7 @@ def checkpoint_failed(run: RunState) -> None:
         return
     if run.pending_claim is None:
         # It was the rows for the next one; a claim of other rows does not write them.
-        run.lost_rows = run.lost_since_claim = True
+        run.lost_rows = True
         sets = run.claim_version == 3
         excuse(run, run.counters.claimable() if sets else run.counters.column_prefixes())
         excuse(run, cells_of_writes(run))

@@ -7,12 +7,11 @@ The trace says of which kind they are (`claim_version` in its header), or the cl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import reduce
 
 from cellspec.machine.run_state import RunState
 from cellspec.machine.saving import longest_claim
-from cellspec.state.claims import Claim, Rows, covers, join, meet, minus, prefix_of, spans
+from cellspec.state.claims import Claim, Rows, covers, first_outside, join, meet, prefix_of
 from cellspec.text import be, cell_words, counted
 
 __all__ = ["unsaved"]
@@ -29,11 +28,12 @@ def unsaved(run: RunState) -> str:
     if not run.claim_version:
         return _not_durable(run, excused) if run.has_stored and run.resumes else ""
     if run.claim_version == 3:
-        return next(_beyond_gaps(run, excused), "")
+        return _beyond_gaps(run, excused)
     known, end = run.durable_claim, _known_rows(run)
     for column, most in enumerate(longest_claim(run, run.claim_version)):
-        rows, claimed = min(most, end), prefix_of(known[column])
-        if rows > claimed and rows > prefix_of(join(known[column], excused[column])):
+        rows = min(most, end)
+        if rows > prefix_of(join(known[column], excused[column])):
+            claimed = prefix_of(known[column])
             return (
                 f"{counted(rows, 'row')} of {run.name_of(column)!r} could be claimed, and "
                 f"{claimed} {be(claimed)}"
@@ -48,8 +48,7 @@ def _known_rows(run: RunState) -> int:
 
 def _excused(run: RunState) -> Claim:
     """By column the rows that need not be claimed, for their write failed."""
-    lost_rows = run.lost_rows and (run.lost_since_claim or not run.claim_version)
-    if run.excused is None or not (run.unsaved or lost_rows):
+    if run.excused is None or not (run.unsaved or run.lost_rows):
         return (0,) * run.graph.num_columns
     return run.excused
 
@@ -66,16 +65,18 @@ def _not_durable(run: RunState, excused: Claim) -> str:
     return ""
 
 
-def _beyond_gaps(run: RunState, excused: Claim) -> Iterator[str]:
-    """Cells that a claim of any rows could hold, in words: O(cells that are not claimed)."""
+def _beyond_gaps(run: RunState, excused: Claim) -> str:
+    """The first cell that a claim of any rows could hold, in words; "" if there is none."""
     # A cell whose input was lost, say, is claimed with the input or not at all.
     claim = run.counters.claimable()
     if not run.claims_by_column:
         claim = (_whole_rows(run, claim),) * len(claim)
     for column, rows in enumerate(run.durable_claim):
         mine = meet(claim[column], min(_in_order(run, column), _known_rows(run)))
-        for start, _ in spans(minus(mine, join(rows, excused[column]))):
-            yield f"{cell_words(run.name_of(column), start)} could be claimed, and is not"
+        row = first_outside(mine, join(rows, excused[column]))
+        if row >= 0:
+            return f"{cell_words(run.name_of(column), row)} could be claimed, and is not"
+    return ""
 
 
 def _whole_rows(run: RunState, claim: Claim) -> Rows:
