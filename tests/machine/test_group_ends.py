@@ -384,8 +384,26 @@ def test_a_group_of_dropped_rows_does_not_wait_for_its_turn() -> None:
         admit(batches(ordered, A, rows=6), 2, 1)
 
 
+# Rows that are no group, where that is not judged
+
+ODD = [(1, 3), (5, 7), (0, 4), (4, 8), (7, 8)]
+
+
 @pytest.mark.clause("GROUP-05", "GROUP-08")
-@pytest.mark.parametrize("rows", [(1, 3), (5, 7)])
-def test_rows_that_are_no_group_wait_for_no_other(rows: tuple[int, int]) -> None:
+@pytest.mark.parametrize("rows", ODD)
+def test_rows_that_are_no_group_neither_wait_for_others_nor_retire(rows: tuple[int, int]) -> None:
     run = admit(batches(A, X, waive=("GROUP-05",)), 1)
     make(take(run, Action("admit", rows=rows)), "a", *range(*rows))
+    for group in range(4):
+        run = take(batches(A, X, waive=("GROUP-05", "SCHED-09")), Action("admit", rows=rows))
+        start(admit(run, group), "a", 2 * group)
+        run.at(1.0)
+        with pytest.raises(Violation, match=r"^GROUP-02: row group \d is admitted with 2 admitted"):
+            admit(run, group ^ 1)
+
+
+@pytest.mark.clause("GROUP-05", "GROUP-07")
+def test_rows_that_are_no_group_are_not_waiting_for_one_that_is_finished() -> None:
+    run = take(machine("GROUP-05", *CONSERVES_NOTHING, rows=6), Action("admit", rows=(3, 5)))
+    start(make(admit(run, 0), "a", 0, 1), "a", 3)
+    run.at(1.0)

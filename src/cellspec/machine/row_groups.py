@@ -137,7 +137,7 @@ def _held_up(run: RunState, t: float) -> list[tuple[int, int]]:
     """
     finished, size = list(_finished_groups(run)), run.limits.group_rows
     since = max(run.now, run.paused_until)
-    if len(finished) == len(run.admitted) or run.stores or since >= t:
+    if len(finished) == len(_admitted(run)) or run.stores or since >= t:
         run.finished_since.clear()
         return []
     assert size is not None
@@ -148,6 +148,11 @@ def _held_up(run: RunState, t: float) -> list[tuple[int, int]]:
     run.finished_since = known
     allowed = run.idle_s + run.slack_s
     return [span for span in finished if is_over(t, known[span[0] // size], allowed)]
+
+
+def _admitted(run: RunState) -> list[int]:
+    """The admitted groups, without rows that are none: that is not judged, nor what they do."""
+    return [group for group in run.admitted if group >= 0]
 
 
 def finished_group(run: RunState) -> tuple[int, int] | None:
@@ -167,7 +172,7 @@ def _finished_groups(run: RunState) -> Iterator[tuple[int, int]]:
     size, total = run.limits.group_rows, run.graph.num_records
     columns = run.graph.num_columns
     assert size is not None
-    for group in run.admitted:
+    for group in _admitted(run):
         start, stop = part_of(group, size, total)
         column, row = run.open_cells.get(group, (0, start))
         while column < columns:
@@ -260,7 +265,7 @@ def leads_nowhere(run: RunState, group: int) -> bool:
     assert size is not None
     return admission_leads_nowhere(
         group,
-        run.admitted,
+        _admitted(run),
         most,
         lambda each: _waits_for(run, each, size),
         lambda each: _is_outside(run, each, size),
