@@ -317,6 +317,79 @@ def rows_counted(found: Picture) -> list[tuple[int, int, int, int]]:
 ONE_COLUMN = header_for(ExecutionGraph(3, [ColumnDescriptor("a")]), engine="suite", version="1")
 
 
+def test_a_cell_that_a_cache_gives_is_there_without_a_call() -> None:
+    found = picture(
+        ONE_COLUMN,
+        numbered((1.0, "recall", "a", (0, 2)), (2.0, "recall", "a", 2), (3.0, "end")),
+    )
+    assert rows_counted(found) == [(0, 0, 0, 0), (1, 2, 0, 0), (2, 3, 0, 0)]
+    assert not of_phase(found, "X")
+    assert [e["name"] for e in of_phase(found, "i")] == ["recall a[0:2]", "recall a[2]", "end"]
+    # The output of a barrier is given after the recall, as after a run.
+    barrier = ExecutionGraph(1, [ColumnDescriptor("v", traits=T.BARRIER)])
+    found = picture(
+        header_for(barrier, engine="suite", version="1"),
+        numbered((1.0, "recall", "v", None, 0), (2.0, "emit", "v", 0)),
+    )
+    assert rows_counted(found) == [(0, 0, 0, 0), (2, 1, 0, 0)]
+
+
+def test_a_call_that_is_taken_back_ends_there() -> None:
+    found = picture(
+        HEADER,
+        numbered(
+            (0.0, "start", "c", 0),
+            (0.0, "start", "v", None, 0),
+            (0.0, "start", "a", (0, 3)),
+            (1.0, "take_back", "c", 0),
+            (2.0, "take_back", "v", None, 0),
+            (3.0, "take_back", "a", 1),
+            (4.0, "start", "c", 0),
+            (5.0, "complete", "c", 0),
+        ),
+    )
+    spans = [(e["name"], e["ts"], e["dur"], e["args"]["ended"]) for e in of_phase(found, "X")]
+    assert spans == [
+        ("c[0]", 0, 1_000_000, "take_back"),
+        ("barrier 0 of 'v'", 0, 2_000_000, "take_back"),
+        ("a[0:3]", 0, 3_000_000, "take_back"),
+        ("c[0]", 4_000_000, 1_000_000, "complete"),
+    ]
+    assert not of_phase(found, "i")
+
+
+def test_a_row_is_open_again_when_a_worker_was_lost_with_a_cell_of_it() -> None:
+    found = picture(
+        ONE_COLUMN,
+        numbered(
+            (0.0, "start", "a", (0, 3)),
+            (1.0, "complete", "a", (0, 3)),
+            (1.0, "drop", "a", 2),
+            (2.0, "worker_lost"),
+            (2.0, "lose", "a", (1, 3)),
+            (3.0, "start", "a", 1),
+            (4.0, "complete", "a", 1),
+        ),
+    )
+    assert rows_counted(found) == [
+        *((0, 0, 0, 0), (0, 0, 0, 3), (1, 2, 1, 0)),
+        *((2, 1, 1, 0), (3, 1, 1, 1), (4, 2, 1, 0)),
+    ]
+
+
+def test_a_row_that_loses_a_cell_needs_it_again_to_be_complete() -> None:
+    columns = [ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])]
+    found = picture(
+        header_for(ExecutionGraph(1, columns), engine="suite", version="1"),
+        numbered(
+            *((0.0, "start", "a", 0), (1.0, "complete", "a", 0), (1.0, "start", "b", 0)),
+            *((2.0, "worker_lost"), (2.0, "lose", "a", 0), (3.0, "complete", "b", 0)),
+            *((4.0, "start", "a", 0), (5.0, "complete", "a", 0)),
+        ),
+    )
+    assert rows_counted(found) == [(0, 0, 0, 0), (0, 0, 0, 1), (5, 1, 0, 0)]
+
+
 PAIR = header_for(
     ExecutionGraph(
         6,
@@ -575,6 +648,8 @@ def test_a_claim_tells_which_rows_are_complete_after_a_resume() -> None:
     # A resume with fewer rows forgets the others.
     assert after({"a": 2}, dropped=((1, 3),), records=2) == (1, 1, 0)
     assert after({"a": 3}, dropped=((1, 3),), records=2)[1] == 1
+    # What is claimed is not lost with a worker; a trace that says so is drawn as it is.
+    assert after({"a": 3}, Event(3, 1.0, "lose", "a", (1, 3))) == (1, 0, 0)
 
 
 def test_only_a_row_with_something_to_make_is_in_progress_and_once() -> None:

@@ -166,12 +166,17 @@ class ChromeWriter:
         self._check(event)
         if event.event == "start":
             self._start(event)
-        elif event.event in ("complete", "fail", "cancel"):
+        elif event.event in ("complete", "fail", "cancel", "take_back"):
             self._end(event)
-        elif event.event in ("emit", "skip"):
+        elif event.event in ("emit", "skip", "recall"):
             assert event.column is not None
+            # A barrier that is recalled gives its output by events of their own.
             for row in _rows(event):
                 self._resolve(row)
+            self._instant(event, _EVENTS_TID)
+        elif event.event == "lose":
+            for row in _rows(event):
+                self._lose(row)
             self._instant(event, _EVENTS_TID)
         elif event.event.startswith("checkpoint_"):
             self._checkpoint(event)
@@ -464,6 +469,20 @@ class ChromeWriter:
                 self._in_progress -= self._begun[row] == _STARTED
                 self._begun[row] = _OVER
                 self._rows_changed = True
+
+    def _lose(self, row: int) -> None:
+        """A cell of a row is gone; a row that was complete waits for the next start of its cells.
+
+        Of what a barrier gave, only storage knows the rows that are lost: they stay as they are.
+        """
+        self._grow(row)
+        if row in self._dropped:
+            return
+        if not self._open[row]:
+            self._complete -= 1
+            self._begun[row] = _NOT_STARTED
+            self._rows_changed = True
+        self._open[row] += 1
 
     def _grow(self, row: int) -> None:
         """Know of each row up to this one how many of its columns are open."""
