@@ -24,6 +24,13 @@ def broken_now(found: Findings, told: Explanation) -> Iterator[str]:
     yield f"## Broken in {found.newest}, the newest release"
     yield ""
     yield from _table(found, told.live)
+    if told.live:
+        yield from wrapped(
+            f"*Found by*: so many workloads of the suite break a clause by it in {found.newest}, "
+            "through these entry points; or *reading* the source, and no workload shows it. A "
+            "script in *italics* does not go through the public interface."
+        )
+        yield ""
     if any(one.not_shown for one in told.live):
         yield from wrapped(
             f"*Not shown*: the source says that the cause breaks this clause, and nothing that was "
@@ -59,8 +66,8 @@ def clause_link(number: str) -> str:
 def _table(found: Findings, causes: Sequence[Told]) -> Iterator[str]:
     if not causes:
         return
-    yield "| harm | root cause | public | since | where | script | clauses |"
-    yield "| --- | --- | :---: | --- | --- | --- | --- |"
+    yield "| harm | root cause | public | since | where | found by | script | clauses |"
+    yield "| --- | --- | :---: | --- | --- | --- | --- | --- |"
     yield from (_line(found, one) for one in causes)
     yield ""
 
@@ -87,7 +94,8 @@ def _line(found: Findings, one: Told) -> str:
         "yes" if cause.public else "–",
         cause.since,
         _where(found, cause),
-        _script_link(cause),
+        _found_by(found, one),
+        _script_link(found, cause),
         clauses_of(one),
     ]
     return f"| {' | '.join(cells)} |"
@@ -107,8 +115,39 @@ def _where(found: Findings, cause: Cause) -> str:
     return f"`{first.file.rpartition('/')[2]}:{found.place_now(cause.id, first) or first.line}`"
 
 
-def _script_link(cause: Cause) -> str:
-    return f"[script](scripts/{cause.scripts[0]})" if cause.scripts else "–"
+def _found_by(found: Findings, one: Told) -> str:
+    """What found a cause in the newest release: workloads of the suite, or reading alone."""
+    shown = _shown(found, one)
+    if not shown:
+        return "reading"
+    return f"{counted(len(shown), 'workload')} ({', '.join(_ways(found, one))})"
+
+
+def _shown(found: Findings, one: Told) -> list[Defect]:
+    """The workloads that break a clause by it on the newest release."""
+    return [each for each in one.defects if found.newest in each.breaks_on]
+
+
+def _ways(found: Findings, one: Told) -> list[str]:
+    """The entry points through which a workload breaks a clause by it on the newest release."""
+    broken = {place for each in one.defects for place in each.broken_at or each.found}
+    names = [each.name for each in found.engine.entry_points]
+    return [name for name in names if (found.newest, name) in broken]
+
+
+def _is_public_by_reading(found: Findings, one: Told) -> bool:
+    """True if the public interface is said to lead there, and nothing that was run says so."""
+    ways = _ways(found, one)
+    measured = any(each.public and each.name in ways for each in found.engine.entry_points)
+    return _is_cause(one).public and not measured and not any(each.public for each in one.scripts)
+
+
+def _script_link(found: Findings, cause: Cause) -> str:
+    if not cause.scripts:
+        return "–"
+    first = cause.scripts[0]
+    public = any(script.public for script in found.scripts if script.file == first)
+    return f"{'' if public else '*'}[script](scripts/{first}){'' if public else '*'}"
 
 
 def _unexplained(found: Findings, told: Explanation) -> Iterator[str]:
@@ -219,15 +258,22 @@ def _shown_by(found: Findings, one: Told) -> Iterator[str]:
             f"- Clauses that nothing measured on {found.newest} shows it to break: {links}.",
             indent="  ",
         )
-    cases = _cases(found, one)
-    if cases:
-        yield from wrapped(f"- {cases}", indent="  ")
+    cases = _cases(found, one) or (
+        "Found by reading the source: no workload of the suite breaks a clause by it."
+    )
+    yield from wrapped(f"- {cases}", indent="  ")
+    if _is_public_by_reading(found, one):
+        yield from wrapped(
+            "- That the public interface leads there was read in the source: no workload and no "
+            "script went that way.",
+            indent="  ",
+        )
     yield from _mend(found, cause)
 
 
 def _cases(found: Findings, one: Told) -> str:
     """The workloads that break for it on the newest release, as links; "" without any."""
-    shown = [each for each in one.defects if found.newest in each.breaks_on]
+    shown = _shown(found, one)
     if not shown:
         return ""
     links = ", ".join(f"[{each.identity}](cases/{each.shown.name})" for each in shown)
@@ -273,7 +319,7 @@ def mended_since(found: Findings, told: Explanation) -> Iterator[str]:
             f"{cell(cause.title)}: expected {cell(cause.expected)}; {cell(cause.actual)}",
             has[0] if len(has) == 1 else f"{has[0]} to {has[-1]}",
             "yes" if cause.public else "–",
-            _script_link(cause),
+            _script_link(found, cause),
             ", ".join(cause.clauses),
             f"[{fixed.rpartition('/')[2]}]({fixed})" if fixed.startswith("http") else fixed or "–",
         ]

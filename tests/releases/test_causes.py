@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,8 @@ def test_the_page_begins_with_the_causes_of_the_newest_release(tmp_path: Path) -
     page = pages(found)["toy.md"]
     lines = page.splitlines()
     row = next(line for line in lines[:20] if line.startswith("| **hang** |"))
-    assert "| – | 1.0 | `loop.py:5` | [script](scripts/sched_12_x.py) | SCHED-12 |" in row
+    cells = "1 workload (inner) | [script](scripts/sched_12_x.py) | SCHED-12 |"
+    assert f"| – | 1.0 | `loop.py:5` | {cells}" in row
     heads = [line for line in lines if line.startswith("## ")]
     assert heads == [
         "## Broken in 3.0, the newest release",
@@ -353,6 +355,32 @@ def test_a_clause_of_a_cause_that_nothing_measured_shows_is_named_as_such(tmp_pa
     does = {place: {**said, "first": "TABLE-04"} for place, said in SAME.items()}
     known = Known(causes_of(tmp_path, two))
     assert list(cause_troubles(found_in(tmp_path, does, known, v3_0="shows"))) == []
+
+
+@pytest.mark.parametrize(
+    ("does", "by", "read"),
+    [
+        ({("3.0", "outer"): {"says": "same"}}, "1 workload (outer)", (0, 0)),
+        (SAME, "1 workload (inner)", (0, 1)),
+        ({("3.0", "inner"): {"says": "nothing"}}, "reading", (1, 1)),
+    ],
+)
+def test_a_cause_says_whether_a_workload_or_reading_found_it(
+    tmp_path: Path, does: dict[tuple[str, str], dict[str, Any]], by: str, read: tuple[int, int]
+) -> None:
+    """And whether a workload, or reading alone, says that the public interface leads there."""
+    known = Known(causes_of(tmp_path, FILE.replace("public = false", "public = true")))
+    found = found_in(tmp_path, does, known, v3_0="shows")
+    inside = replace(found, scripts=[replace(script, public=False) for script in found.scripts])
+    page = " ".join(pages(inside)["toy.md"].split())
+    assert f"| yes | 1.0 | `loop.py:2` | {by} | *[script](scripts/sched_12_x.py)* |" in page
+    assert (
+        page.count("- Found by reading the source: no workload"),
+        page.count("- That the public interface leads there was read in the source"),
+    ) == read
+    page = " ".join(pages(found)["toy.md"].split())
+    assert "| [script](scripts/sched_12_x.py) |" in page
+    assert "- That the public interface leads there was read in the source" not in page
 
 
 @pytest.mark.parametrize("does", [{}, {("1.0", "inner"): {"says": "same"}}])
