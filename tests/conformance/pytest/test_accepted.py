@@ -16,7 +16,7 @@ from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.pytest.accepted import Accepted
 from cellspec.conformance.pytest.session import Session
-from cellspec.conformance.report.results import results
+from cellspec.conformance.report.results import results, suite_version
 from cellspec.conformance.report.summary import summary
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.workload import Workload
@@ -125,6 +125,33 @@ def test_a_consequence_of_what_was_broken_before_fails_no_run(
     assert accepted.why("BARR-01", Judgement(Verdict.VIOLATED, "so")) == (
         "a consequence of BARR-06, which is broken in bad.json too"
     )
+
+
+def test_a_new_root_cause_of_a_clause_that_was_broken_before_fails_the_run(
+    suite: pytest.Pytester,
+) -> None:
+    broken = {"verdict": "violated", "failure": {"detail": "barrier 0 of 'a' reads row 1"}}
+    behind = {"verdict": "violated", "failure": None}
+    clauses = {"BARR-06": broken, "SCHED-12": behind}
+    backends = [{"name": "columns", "version": "1", "clauses": clauses}]
+    found = {"format": 2, "suite": {"version": suite_version()}, "backends": backends}
+    Path("bad.json").write_text(json.dumps(found))
+    accepted = accepted_by(suite, "--conformance-baseline=bad.json", *FEW)
+    causes, work = accepted.suite.causes, Workload((ColumnDescriptor("a"),), rows=2)
+    says = {"BARR-06": "barrier 1 of 'b' reads row 3", "SCHED-12": "nothing can ever run"}
+    one, hang = (causes.add(Failure(name, says[name], (), work, {}, ())) for name in says)
+    assert accepted.why_root(one) == "broken in bad.json too: barrier 1 of 'b' reads row 3"
+    assert accepted.suite.is_accepted("BARR-06")
+    # It was broken as a consequence alone.
+    assert not accepted.why_root(hang)
+    assert not accepted.suite.is_accepted("SCHED-12")
+    other = causes.add(Failure("BARR-06", "barrier 0 of 'a' starts twice", (), work, {}, ()))
+    assert not accepted.why_root(other)
+    assert not accepted.why("BARR-06", Judgement(Verdict.VIOLATED, "so"))
+    # Its other words are those of the other version, perhaps.
+    found["suite"] = {"version": "0"}
+    Path("old.json").write_text(json.dumps(found))
+    assert accepted_by(suite, "--conformance-baseline=old.json", *FEW).why_root(other)
 
 
 def test_a_baseline_that_the_run_would_overwrite_is_refused(suite: pytest.Pytester) -> None:

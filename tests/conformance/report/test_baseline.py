@@ -145,6 +145,8 @@ def test_a_second_cause_of_a_clause_that_was_broken_is_told(tmp_path: Path) -> N
     ]
     back = saved(tmp_path, now).compared(then, SUITE)
     assert list(comparison_lines(back))[1:] == ["  still broken: BARR-06"]
+    upgraded = saved(tmp_path, then).compared(now, {**SUITE, "version": "2"})
+    assert list(comparison_lines(upgraded))[2:] == ["  still broken: BARR-06"]
 
 
 def test_the_lines_name_each_change_with_its_clauses_and_why(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 A user who runs the suite every day wants it red when something *broke*, and not because of what
 she knows, nor because cellspec judges by more than before. So these findings are accepted:
 
-- a clause is broken or inconclusive that was so in her baseline
-  (`cellspec.conformance.report.baseline`), or it broke only as a consequence of one that was;
+- a root cause, the first finding of which is in her baseline too
+  (`cellspec.conformance.report.baseline`), and whatever broke only as its consequence;
+- a clause is inconclusive that was so in her baseline, or broke in both only as a consequence;
 - a clause is broken or inconclusive that her pinned clauses do not have, or have in other words
   (`cellspec.conformance.campaign.pins`);
 - a clause is inconclusive only because a coverage goal was not met that is not pinned.
@@ -24,9 +25,11 @@ import pytest
 from cellspec.clauses import clauses
 from cellspec.conformance.campaign.options import judged_clauses
 from cellspec.conformance.campaign.pins import Pins, pins_text, read_pins
+from cellspec.conformance.campaign.results import Failure
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.report.baseline import Baseline, read_baseline
+from cellspec.conformance.report.results import suite_version
 from cellspec.errors import SpecError
 from cellspec.files import check_apart, check_target, write_files
 
@@ -66,6 +69,15 @@ class Accepted:
                 self._to_pin = path
         suite.is_accepted = lambda clause: bool(self._why_broken(clause, "it broke"))
 
+    def why_root(self, failure: Failure) -> str:
+        """Why a root cause fails no run; "" if it does."""
+        if self.strict:
+            return ""
+        baseline = self.baseline
+        if baseline and baseline.knows(failure.clause, failure.detail, suite_version()):
+            return f"broken in {baseline.shown} too: {failure.detail}"
+        return self._by_pins(failure.clause)
+
     def why(self, clause: str, judgement: Judgement) -> str:
         """Why a clause that is broken or inconclusive fails no run; "" if it does."""
         if judgement.broken:
@@ -80,14 +92,18 @@ class Accepted:
         """Why this broken clause fails no run; "" if it does."""
         if self.strict:
             return ""
+        roots = [root.failure for root in self.suite.roots]
+        mine = [self.why_root(failure) for failure in roots if failure.clause == clause]
+        if mine:
+            return mine[0] if all(mine) else ""
         baseline = self.baseline
         if baseline is not None:
             if baseline.knows_broken(clause):
                 return f"broken in {baseline.shown} too: {reason}"
             number = self.suite.consequences.get(clause)
-            root = "" if number is None else self.suite.roots[number - 1].failure.clause
-            if baseline.knows_broken(root):
-                return f"a consequence of {root}, which is broken in {baseline.shown} too"
+            root = None if number is None else roots[number - 1]
+            if root and baseline.knows(root.clause, root.detail, suite_version()):
+                return f"a consequence of {root.clause}, which is broken in {baseline.shown} too"
         return self._by_pins(clause)
 
     def _by_pins(self, clause: str) -> str:

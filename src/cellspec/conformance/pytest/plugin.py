@@ -78,8 +78,8 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
         "",
         "FILE",
         None,
-        "results of an earlier run: say what broke and what was mended since; a clause that is "
-        "broken there too fails no run",
+        "results of an earlier run: say what broke and what was mended since; what broke a clause "
+        "there in the same way fails no run",
     ),
     (
         "clauses",

@@ -205,7 +205,7 @@ class Session:
         failure = self.suite.roots[number - 1].failure
         if not self._is_asked_for(number) or failure.clause in self.suite.expected:
             return False
-        return not self.accepted.why(failure.clause, self.suite.broken(failure))
+        return not self.accepted.why_root(failure)
 
     def _is_asked_for(self, number: int) -> bool:
         """Whether the run may fail by a root; else what broke with it counts by itself."""

@@ -1,14 +1,15 @@
 """The comparison with an earlier run: what broke since, what was mended, what is judged no more.
 
-The *baseline* is the results file of an earlier run of the same backend. A clause that is broken
-in both runs is known: it is told, and it fails no run unless the user asks for that. A clause that
-is broken now and was not broken then has *broken*, and fails the run, whatever the verdict was.
+The *baseline* is the results file of an earlier run of the same backend. What is broken in both
+runs in the same way is known: it is told, and it fails no run unless the user asks for that. A
+clause that is broken now and was not broken then has *broken*, and fails the run, whatever the
+verdict was. So does one that is *broken in another way*, by a root cause that is new.
 
 ======================  ==========================================================================
 change                  when
 ======================  ==========================================================================
 broke                   it is broken, and the baseline does not show it broken
-broken in another way   it was broken and still is, also by a finding that was not there
+broken in another way   it was broken and still is, by a root cause too whose finding was not there
 still broken            it was broken and still is
 no longer judged        it was judged then, and is inconclusive, not claimed or absent now
 mended                  it was broken, and was judged again without a finding, by the campaigns that
@@ -17,7 +18,9 @@ newly judged            it was not judged then, and now it is, without a finding
 ======================  ==========================================================================
 
 Two findings are one if they have the same symptom (`cellspec.conformance.campaign.symptoms`): two
-runs that draw other workloads find one cause in other columns and rows.
+runs that draw other workloads find one cause in other columns and rows. What broke in the baseline
+as a consequence alone has no finding there. Another version of cellspec may put a finding in other
+words, so to a baseline of one each finding of a clause is known that was broken.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +59,7 @@ _OF_ITS_OWN = ("--conformance-allow-inconclusive",)
 """Words of a command that change no verdict."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Baseline:
     """The results of an earlier run of the backend.
 
@@ -72,6 +76,22 @@ class Baseline:
     def knows_broken(self, clause: str) -> bool:
         """Whether the clause was broken then."""
         return _verdict(self.backend.results.get(clause)) in _BROKEN
+
+    def knows(self, clause: str, detail: str, version: object) -> bool:
+        """Whether the clause was broken then, in this way.
+
+        Args:
+            clause: the clause.
+            detail: the finding.
+            version: the version of cellspec that found it.
+        """
+        if self.suite.get("version") != version:
+            return self.knows_broken(clause)
+        return symptom_of(Finding(clause, detail)) in self._known
+
+    @cached_property
+    def _known(self) -> set[Symptom]:
+        return {symptom_of(Finding(*found)) for found in _findings(self.backend)}
 
     def knows_inconclusive(self, clause: str) -> bool:
         """Whether the clause was inconclusive then, in a run that came to its end."""
@@ -93,11 +113,10 @@ class Baseline:
         # Of a run that was asked for a few clauses, the others are not lost.
         few = "not_asked" in backend
         earlier = () if few else self.backend.results
-        known = _findings(self.backend)
         unknown = {
-            symptom.clause: detail
-            for symptom, detail in reversed(_findings(now).items())
-            if symptom not in known
+            clause: detail
+            for clause, detail in reversed(_findings(now))
+            if not self.knows(clause, detail, suite.get("version"))
         }
         for clause in dict.fromkeys((*now.results, *earlier)):
             before, after = self.backend.results.get(clause), now.results.get(clause)
@@ -269,17 +288,14 @@ def _change(before: ClauseResult | None, now: ClauseResult | None, unknown: str)
     return _LOST if judged_before else ""
 
 
-def _findings(backend: BackendResults) -> dict[Symptom, str]:
-    """The findings of a run by their symptoms, each with the first that has it."""
+def _findings(backend: BackendResults) -> list[tuple[str, str]]:
+    """The findings of a run, each with its clause: of what broke, and of the root causes."""
     broken = [
         (number, str(result.failure.get("detail", "")))
         for number, result in backend.results.items()
         if result.failure is not None
     ]
-    found: dict[Symptom, str] = {}
-    for number, detail in (*broken, *((one.clause, one.detail) for one in backend.causes)):
-        found.setdefault(symptom_of(Finding(number, detail)), detail)
-    return found
+    return [*broken, *((one.clause, one.detail) for one in backend.causes)]
 
 
 def _options(command: str) -> list[str]:

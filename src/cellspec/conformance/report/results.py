@@ -20,7 +20,7 @@ from cellspec.conformance.report.failure_text import pasted_test
 from cellspec.conformance.report.read_results import RESULTS_FORMAT
 from cellspec.conformance.run.backend import reasons_of
 
-__all__ = ["RESULTS_FORMAT", "results"]
+__all__ = ["RESULTS_FORMAT", "results", "suite_version"]
 
 Json = dict[str, Any]
 
@@ -30,7 +30,7 @@ def results(suite: Suite) -> Json:
     return {
         "format": RESULTS_FORMAT,
         "suite": {
-            "version": _version(),
+            "version": suite_version(),
             "clauses": clause_set_version(),
             "digest": clause_set(),
         },
@@ -38,7 +38,8 @@ def results(suite: Suite) -> Json:
     }
 
 
-def _version() -> str:
+def suite_version() -> str:
+    """The version of cellspec."""
     try:
         return version("cellspec")
     except PackageNotFoundError:
