@@ -74,6 +74,10 @@ def test_a_pass_without_evidence_cannot_be_made() -> None:
             {"stopped_at": "FAIL-01", "workloads": 4},
             "the campaign of profile retries stopped at FAIL-01",
         ),
+        (
+            {"stopped_at": "FAIL-01", "workloads": 9, "exercised": Counter()},
+            "the campaign of profile retries stopped at FAIL-01",
+        ),
         ({"waived": ("FAIL-03",)}, "the clause was waived"),
         ({"unjudged": {"FAIL-03": "no clock"}}, "no clock"),
         ({"exercised": Counter()}, "no workload of 10 exercised it"),

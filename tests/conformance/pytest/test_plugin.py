@@ -632,6 +632,33 @@ def test_a_run_may_stop_at_its_first_failure(suite: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["core * stopped at *", "root causes: 1 (clauses: *"])
 
 
+def test_the_first_failure_ends_the_campaigns_of_all_profiles(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    suite.makepyfile(
+        dies="""
+        from engine import Backend
+
+        class Dies(Backend):
+            "Of the first failure of a call."
+            capabilities = frozenset({"core", "retries", "drops"})
+        """
+    )
+    options = ("--engine-backend=dies:Dies", "--profile=retries,drops", "--max-examples=3")
+    result = suite.runpytest(*SUITE, *options, "--conformance-first")
+    assert result.ret == VIOLATED
+    result.stdout.fnmatch_lines(
+        [
+            "retries * stopped at *",
+            "drops *–  the run stopped at *, as --conformance-first asks",
+            "* judged clauses are inconclusive*. What helps: a run without --conformance-first; *",
+        ]
+    )
+    assert "exit code 3" not in text_of(result)
+    assert "examples may help" not in text_of(result)
+
+
 def test_going_on_may_still_be_asked_for(suite: pytest.Pytester) -> None:
     assert judge(suite, "Both", FEW, "--keep-going").parseoutcomes()["failed"] == 2
 

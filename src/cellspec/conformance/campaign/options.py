@@ -21,6 +21,7 @@ __all__ = [
     "SLOW_RUNS",
     "SLOW_SHRINK_RUNS",
     "Options",
+    "command_of",
     "expect_claimed",
     "judged_clauses",
     "parse_clauses",
@@ -145,6 +146,33 @@ def parse_clauses(text: str | None) -> tuple[str, ...]:
                 f"{did_you_mean(name, known)}"
             )
     return tuple(name for name in known if name in asked)
+
+
+def command_of(options: Options, profiles: Collection[Profile]) -> str:
+    """The command line of a run with these options and profiles."""
+    parts = [
+        "pytest --pyargs cellspec.conformance",
+        f"--engine-backend={options.backend}",
+        f"--seed={options.seed}",
+    ]
+    if options.only:
+        asked = (one.number for profile in profiles for one in profile.clauses)
+        parts.append(f"--conformance-only={','.join(asked)}")
+    if len(names := parse_profiles(options.profiles)) < len(PROFILES):
+        parts.append(f"--profile={','.join(names)}")
+    if options.seeds > 1:
+        parts.append(f"--seeds={options.seeds}")
+    if options.slow:
+        parts.append("--slow")
+    if options.max_examples != options.enough:
+        parts.append(f"--max-examples={options.max_examples}")
+    if options.slack_s:
+        parts.append(f"--slack={options.slack_s:g}s")
+    if options.first:
+        parts.append("--conformance-first")
+    if options.allow_inconclusive:
+        parts.append("--conformance-allow-inconclusive")
+    return " ".join(parts)
 
 
 def profiles_of(options: Options, capabilities: Collection[str]) -> tuple[Profile, ...]:

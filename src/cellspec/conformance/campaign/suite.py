@@ -9,8 +9,9 @@ each step once, when a test first asks for it, in this order:
    (`cellspec.conformance.judge.profiles.PROFILES`). A campaign mixes in the features of the
    profiles before it. What breaks is sorted by its root
    (`cellspec.conformance.campaign.causes`), over all campaigns together. If the user wants the
-   first failure alone, a campaign stops there: if ``core`` broke, the other campaigns are left
-   out, for all of them rest on it; if another broke, its feature is left out of later workloads.
+   first failure alone, the run stops there. A campaign also stops behind too many runs that stood
+   still: if it is of ``core``, the other campaigns are left out, for all of them rest on it; if it
+   is of another, its feature is left out of later workloads.
 3. *Judgements*, clause by clause (`cellspec.conformance.judge.verdict.judge_clause`). A clause is
    judged when all campaigns are over, because any of them may break it.
 """
@@ -35,8 +36,8 @@ from cellspec.conformance.campaign.options import (
     SLOW_RUNS,
     SLOW_SHRINK_RUNS,
     Options,
+    command_of,
     expect_claimed,
-    parse_profiles,
     profiles_of,
     read_expected_failures,
 )
@@ -50,7 +51,7 @@ from cellspec.conformance.campaign.smoke import failure_of as smoke_failure_of
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.profiles import PROFILES, Profile, profile_of
 from cellspec.conformance.judge.run_result import Interrupted, RunResult
-from cellspec.conformance.judge.verdict import Judgement, judge_clause
+from cellspec.conformance.judge.verdict import TO_THE_END, Judgement, judge_clause
 from cellspec.conformance.run.backend import (
     CAPABILITIES,
     Backend,
@@ -67,8 +68,6 @@ from cellspec.errors import SpecError
 from cellspec.files import write_files
 
 __all__ = ["Suite"]
-
-_PYTEST = "pytest --pyargs cellspec.conformance"
 
 
 @dataclass
@@ -231,6 +230,8 @@ class Suite:
             if isinstance(error, SpecError):
                 return str(error)
             return f"the suite itself failed: {type(error).__name__}: {error}"
+        if self._first and profile.name not in self.campaigns:
+            return f"the run stopped at {self._first}, as --conformance-first asks"
         core = self.campaigns.get("core")
         if profile.name != "core" and core is not None and core.evidence.stopped_at:
             return f"profile core broke {core.evidence.stopped_at}, and all others rest on it"
@@ -323,10 +324,19 @@ class Suite:
         """Whether a campaign stops when this clause broke."""
         if clause in self.expected or self.is_accepted(clause):
             return False
-        if self.causes.waited_enough:
-            return True
+        return self.causes.waited_enough or self._is_first(clause)
+
+    def _is_first(self, clause: str) -> bool:
+        """Whether the run stops when this clause broke: the user wants the first failure alone."""
         # Who asks for a few clauses wants their verdicts, whatever else is broken.
         return self.options.first and (not self.options.only or clause in self.homes)
+
+    @property
+    def _first(self) -> str:
+        """The clause at which the run stopped so; "" if it did not."""
+        campaigns = (done.evidence.stopped_at for done in self.campaigns.values())
+        stops = filter(None, [self.smoke_stopped_at, *campaigns])
+        return next(filter(self._is_first, stops), "")
 
     def broken_clauses(self) -> list[str]:
         """The clauses that broke so far, as roots or as consequences of roots."""
@@ -397,6 +407,7 @@ class Suite:
             behind=self._behind(clause.number),
             expected=self.expected.get(clause.number, ""),
             not_run=self.not_run(profile),
+            remedy=TO_THE_END if self._first else "",
         )
 
     def judgements(self) -> list[tuple[Profile, Clause, Judgement]]:
@@ -491,26 +502,7 @@ class Suite:
     @property
     def command(self) -> str:
         """The command line of this run."""
-        options = self.options
-        parts = [_PYTEST, f"--engine-backend={self.spec}", f"--seed={options.seed}"]
-        if options.only:
-            asked = (one.number for profile in self.profiles for one in profile.clauses)
-            parts.append(f"--conformance-only={','.join(asked)}")
-        if len(names := parse_profiles(options.profiles)) < len(PROFILES):
-            parts.append(f"--profile={','.join(names)}")
-        if options.seeds > 1:
-            parts.append(f"--seeds={options.seeds}")
-        if options.slow:
-            parts.append("--slow")
-        if options.max_examples != options.enough:
-            parts.append(f"--max-examples={options.max_examples}")
-        if options.slack_s:
-            parts.append(f"--slack={options.slack_s:g}s")
-        if options.first:
-            parts.append("--conformance-first")
-        if options.allow_inconclusive:
-            parts.append("--conformance-allow-inconclusive")
-        return " ".join(parts)
+        return command_of(self.options, self.profiles)
 
     def replay_command(self, failure: Failure) -> str:
         """The command line that runs the case of a failure again, or why there is none."""

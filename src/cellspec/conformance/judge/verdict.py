@@ -17,7 +17,7 @@ pass               every run kept it, and `Evidence` has all of the below
 A pass of a clause needs, from the campaign of its profile:
 
 - workloads were run, and the campaign came to its end (or at least to its half, if another clause
-  broke and stopped it);
+  broke and stopped it: what is missing of the rest is then put down to the stop);
 - the clause was *exercised*: a limit on workers was reached, a barrier started, a run was resumed.
   Only observed events count, and events that the adapter inferred do not;
 - every coverage goal of the profile was covered. A coverage goal is a situation
@@ -44,6 +44,7 @@ from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.text import counted, listed_names, noun
 
 __all__ = [
+    "TO_THE_END",
     "CheckedTrace",
     "Judgement",
     "Verdict",
@@ -65,7 +66,7 @@ _EQUAL = (
 )
 _SLACK = "--slack 200ms, the time that ready work may wait in real time"
 _OBSERVED = "events that the adapter reports as they happen"
-_TO_THE_END = "a run without --conformance-first"
+TO_THE_END = "a run without --conformance-first"
 _NO_HANG = "an engine that does not hang"
 _NO_ROOT = "an engine without that root cause"
 """What helps against an inconclusive clause, by the reason."""
@@ -124,6 +125,7 @@ def judge_clause(
     behind: str = "",
     expected: str = "",
     not_run: str = "",
+    remedy: str = "",
 ) -> Judgement:
     """The verdict on one clause, for an engine with these capabilities.
 
@@ -137,6 +139,7 @@ def judge_clause(
             broke it.
         expected: the reason in the list of expected failures; "" if it is not on it.
         not_run: why the campaign was not run.
+        remedy: what helps against that.
     """
     if violation:
         # Also without the capability: it happened.
@@ -149,7 +152,8 @@ def judge_clause(
         reason = f"the backend lacks the {noun} {listed_names(missing)}"
         return Judgement(Verdict.NOT_CLAIMED, reason)
     if evidence is None:
-        return Judgement(Verdict.INCONCLUSIVE, not_run or f"no campaign of {profile.name} was run")
+        reason = not_run or f"no campaign of {profile.name} was run"
+        return Judgement(Verdict.INCONCLUSIVE, reason, remedy=remedy)
     by_claims = profile.name == "resume" and not clause.number.startswith(("TABLE", "GROUP"))
     if by_claims and evidence.is_silent and not evidence.exercised[clause.number]:
         reason = "the engine reports no claims: what it resumes from is judged by its tables"
@@ -183,16 +187,17 @@ def _shortfall(
         return evidence.unjudged[clause.number], _SLACK
     if clause.number in evidence.waived:
         return "the clause was waived", ""
-    if evidence.stopped_at and 2 * evidence.workloads < evidence.planned:
+    uncovered = evidence.uncovered(profile, capabilities)
+    seen = evidence.exercised[clause.number] and evidence.repeated and not uncovered
+    if evidence.stopped_at and not (seen and 2 * evidence.workloads >= evidence.planned):
         stopped = f"the campaign of profile {profile.name} stopped at {evidence.stopped_at}"
         if evidence.stood_still:
             return f"{stopped}, for too many runs stood still", _NO_HANG
-        return stopped, _TO_THE_END
+        return stopped, TO_THE_END
     if not evidence.workloads:
         return f"the campaign of profile {profile.name} ran no workload", _MORE
     if not evidence.repeated:
         return "no workload was run twice, so nothing is known of its determinism", _MORE
-    uncovered = evidence.uncovered(profile, capabilities)
     if uncovered:
         more = f", and {len(uncovered) - 1} more" if len(uncovered) > 1 else ""
         never = f"it never happened that {uncovered[0]}{more}; more examples may help"

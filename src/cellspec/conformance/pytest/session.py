@@ -430,6 +430,8 @@ class Session:
         if self.suite.campaigns or "smoke" in vars(self.suite):
             with _captured(self.config):
                 found = results(self.suite)
+            worse = self._others_failed or self.code not in (FINE, INCONCLUSIVE)
+            found["backends"][0]["inconclusive"]["worse"] = worse
             self.accepted.add_to(found)
             self.done.append(found)
         handed_over = getattr(self.config, "workeroutput", None)

@@ -139,9 +139,13 @@ def _inconclusive(backend: Mapping[str, Any]) -> Iterator[str]:
         return
     these = "1 judged clause is" if number == 1 else f"{number} judged clauses are"
     these += f" inconclusive{_not_counted(backend, found['clauses'])}"
+    worse = found.get("worse", False)
     if found["fails"]:
         remedies = [*found.get("remedies", ()), "--conformance-allow-inconclusive, which allows it"]
-        yield f"{these}: exit code {INCONCLUSIVE}. What helps: {'; '.join(remedies)}"
+        ends = "" if worse else f": exit code {INCONCLUSIVE}"
+        yield f"{these}{ends}. What helps: {'; '.join(remedies)}"
+    elif worse:
+        yield these
     elif found["allowed"]:
         yield f"{these}, which --conformance-allow-inconclusive allows"
     else:
