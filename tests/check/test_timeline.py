@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -763,11 +764,12 @@ def test_a_picture_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path)
         (tmp_path / "none" / "run.json", "No such file or directory"),
         (tmp_path, "it is a folder"),
         (trace, "it is the trace itself"),
-        (tmp_path / "a\0b", "embedded null byte"),
+        # Python 3.13 finds it another way.
+        (tmp_path / "a\0b", "(stat: )?embedded null (byte|character in path)"),
     ):
-        with pytest.raises(TraceError) as caught:
+        line = f"{re.escape(str(output))}: cannot be written: {words}$"
+        with pytest.raises(TraceError, match=line):
             export_chrome(trace, output)
-        assert str(caught.value) == f"{output}: cannot be written: {words}"
     assert [path.name for path in tmp_path.iterdir()] == ["run.jsonl"]
     assert not list(tmp_path.parent.glob(f"*{PARTIAL}"))
 
