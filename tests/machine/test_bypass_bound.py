@@ -57,6 +57,8 @@ def test_each_row_of_a_range_overtakes() -> None:
         with pytest.raises(Violation, match=rf"^SCHED-17: s\[{allowed}\] starts, and is number"):
             run.apply(Action("start", "s", (0, allowed + 1)))
         run.apply(Action("start", "s", (0, allowed)))
+        with pytest.raises(Violation, match=rf"^SCHED-17: s\[{allowed}\] starts, and is number"):
+            run.apply(Action("start", "s", (allowed, allowed + 1)))
 
 
 @pytest.mark.clause("SCHED-17")

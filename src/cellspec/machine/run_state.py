@@ -263,6 +263,7 @@ class RunState:
         claims: ClaimKind | None = None,
         hears_late: bool = False,
     ) -> None:
+        # What is declared here without a value gets one as an incarnation begins, also the first.
         self.config: Config = config or {}
         self.made_under: dict[str, list[tuple[str | None, Rows]]] = {}
         self.kept_config: set[tuple[str, str, str]] = set()
@@ -322,7 +323,7 @@ class RunState:
         self.also_failed: dict[int, set[int]] = {}
         self.causes: dict[int, Cause] = {}
         self.recorded = array("q")
-        self.ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
+        self.ends: deque[bool] = deque(maxlen=self.failures.stop_window)
         self.admitted: set[int] = set()
         self.open_cells: dict[int, tuple[int, int]] = {}
         self.in_line: set[int] = set()
@@ -330,8 +331,7 @@ class RunState:
         self.was_admitted: set[int] = set()
         self.judges_retirement = limits.groups is not None and "GROUP-07" not in self.waived
         self.admissions: set[int] = set()
-        self.waiting_groups = 0
-        self.forget_calls()
+        self.waiting_groups: int
         self._durable_claim: Claim = zero
         self.pending_claim: Claim | None = None
         self.on_storage = GrowingRows(graph.num_records, graph.num_columns)
@@ -340,11 +340,13 @@ class RunState:
         self.commits: dict[int | None, Commit] = {}
         self.failed_commits: list[Commit] = []
         self.committed: GrowingRows | None = None
-        self.durable_drops = self.pending_drops = 0
-        self.unsaved = self.lost_rows = False
-        self.lost_cells: Claim | None = None
-        self.lost_claims: Claim | None = None
-        self.excused: Claim | None = None
+        self.durable_drops: int
+        self.pending_drops: int
+        self.unsaved: bool
+        self.lost_rows: bool
+        self.lost_cells: Claim | None
+        self.lost_claims: Claim | None
+        self.excused: Claim | None
         self.excused_at = 0.0
         self.has_stored = False
         self.resumes = True
@@ -352,17 +354,18 @@ class RunState:
         self.judges_delays = (
             self.bound_s is not None or self.saving is not None or self.judges_retirement
         )
-        self.saved_rows = 0
-        self.held_rows = self.held_before = 0
-        self.held: GrowingRows | None = None
-        self.on_the_way: Rows = 0
+        self.saved_rows: int
+        self.held_rows: int
+        self.held_before: int
+        self.held: GrowingRows | None
+        self.on_the_way: Rows
         self.waits: deque[tuple[float, int]] = deque()
         self.saves = OpenSaves()
-        self.tried_rows: Rows = 0
+        self.tried_rows: Rows
         self.due_saves = 0
         self.writes: list[OpenWrite] = []
         self.lost_writes: list[OpenWrite] = []
-        self.paused_until = 0.0
+        self.paused_until: float
         self.unanswered = 0
         self.graph = graph
         self.counters: Counters
@@ -433,7 +436,8 @@ class RunState:
         """
         if self.saving is None or self.claim_version != 3 or not self.must_claim or self.in_order:
             return None
-        return (self.limits.group_rows or 1) if self.saving.group else 1
+        # Without row groups none is due.
+        return self.limits.group_rows if self.saving.group else 1
 
     @property
     def durable_claim(self) -> Claim:
@@ -532,9 +536,7 @@ class RunState:
 
         One that records the drop shows that it does go on.
         """
-        if self.drops_rows or not self.unrecorded:
-            return False
-        return any(row not in self.causes for row in self.unrecorded)
+        return not self.drops_rows and any(row not in self.causes for row in self.unrecorded)
 
     def cause_of(self, row: int) -> Cause:
         """Why a dropped row is dropped."""
@@ -542,8 +544,7 @@ class RunState:
 
     def starts_no_more(self) -> bool:
         """True if the run stops, or may be giving up, with or without a record of it."""
-        lost = not self.drops_rows and self.failed_for_good
-        return self.is_stopping or lost or self.gives_up()
+        return self.is_stopping or (not self.drops_rows and self.failed_for_good)
 
     @property
     def is_stopping(self) -> bool:
