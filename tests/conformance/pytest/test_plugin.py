@@ -994,6 +994,7 @@ def test_what_helps_follows_from_the_reason(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few_are_enough(monkeypatch)
+    monkeypatch.setattr(Suite, "cost", lambda _: {})
     suite.makepyfile(doubt=IN_DOUBT)
     only = "--conformance-only=SCHED-15"
     threads = ("--engine-backend=doubt:Threads", "--max-examples=3", only)
