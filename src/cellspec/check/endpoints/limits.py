@@ -1,7 +1,7 @@
 """The levels of a provider's limits, worked out from the calls that were accepted.
 
 A bucket is full at 0 s and refills all the time; a window counts from 0, per_s, 2 per_s, …. What
-lacks less than a billionth of a limit lacks nothing.
+lacks a billionth of a limit, or less, lacks nothing.
 """
 
 from __future__ import annotations
