@@ -203,7 +203,7 @@ class _Route:
             self._refused(call, step, t)
         else:
             self.server.lost(call, t)
-            if self._allowed is not None and call.out:
+            if self._allowed is not None:
                 self._allowed.left(t, well=False)
             # What comes again is another call: nothing of this one is left.
             self._forget(call)
