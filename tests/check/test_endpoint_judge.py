@@ -137,6 +137,13 @@ def test_the_sums_of_every_endpoint_are_those_of_its_calls(chat: float, other: f
     assert found == (f"ENDP-05 endpoint {name!r}: seconds at answers: {said:g} stated, 1 counted")
 
 
+def test_of_several_sums_of_no_endpoint_the_first_by_name_is_told() -> None:
+    """Whatever order a set of names has in this process."""
+    stated = {name: sums(0) for name in "hgfedcb"}
+    (found,) = broken(judge(), the_end(0, endpoints=stated))
+    assert found == "ENDP-05 endpoint 'b': sums of no endpoint of the header"
+
+
 @pytest.mark.parametrize("left_out", ["chat", "other"])
 def test_an_endpoint_without_sums_is_named(left_out: str) -> None:
     both = judge(endpoints=FREE)

@@ -136,7 +136,7 @@ class EndpointJudge:
         if lost:
             reason = f"an answer of {lost[0]!r} took no time and gave back: judged up to then"
             self.unjudged |= dict.fromkeys(("ENDP-08", "ENDP-09", "ENDP-10"), reason)
-        for name in stated.keys() - self._words.keys():
+        for name in sorted(stated.keys() - self._words.keys()):
             self._break("ENDP-05", f"endpoint {name!r}: sums of no endpoint of the header")
 
     def _expect_earlier_process(self, event: Event, unsent: Event) -> None:
