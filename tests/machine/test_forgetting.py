@@ -185,3 +185,14 @@ def test_a_barrier_is_recalled_for_no_rows_that_were_read_in_vain() -> None:
     take(run, "start a 1", "fail a 1 failure=permanent")
     with pytest.raises(Violation, match=r"^CKPT-25: .* for row 0, but its calls read rows 0–1$"):
         run.apply(recall)
+
+
+@pytest.mark.clause("FAIL-07")
+def test_a_call_is_late_by_the_clock_of_its_own_process() -> None:
+    run = machine(rows=1, failures=FailurePolicy(1, timeout_s=1.0))
+    run.set_clock(9.0)
+    take(run, "start a 0", "crash")
+    run.set_clock(0.0)
+    run.resume((0,))
+    take(run, "start a 0")
+    assert late(run, 2.0).startswith("FAIL-07: a[0] is in flight since t=0 s")

@@ -275,3 +275,30 @@ def test_a_run_that_stops_for_any_reason_is_asked_for_no_more_calls(why: str) ->
     assert run.state.is_stopping == (why != "none")
     assert any(each.kind == "start" for each in run.enabled()) == (why == "none")
     assert late(run, 1.0).partition(":")[0] == ("SCHED-09" if why == "none" else "")
+
+
+# By default
+
+
+@pytest.mark.clause("SCHED-09", "SCHED-15")
+@pytest.mark.parametrize("promises", [{"idle_s": 1.0}, {"slack_s": 1.0}])
+def test_work_may_wait_by_what_is_declared_of_either_kind(promises: dict[str, Any]) -> None:
+    run = machine(waive=["SCHED-09"], **promises)
+    assert late(run, 1.0) == ""
+    assert late(run, 2.0).partition(":")[0] == "SCHED-15"
+
+
+@pytest.mark.clause("FAIL-08")
+def test_the_loss_of_a_worker_is_offered_to_those_who_ask_for_it() -> None:
+    run = machine()
+    take(run, *made("a", 0))
+    for asks in (False, True):
+        assert any(each.kind == "worker_lost" for each in run.enabled()) == asks
+        run.state.offers_losses = True
+
+
+def test_incarnations_are_counted_from_the_first_resume_on() -> None:
+    run = machine()
+    for number in range(3):
+        assert run.incarnation == number
+        resume(run)
