@@ -76,8 +76,8 @@ def goes_well(t: float, column: str, place: Place) -> list[Event]:
     return [*served, *happens(t + 1, column, place, "answered", "complete")]
 
 
-def sums(decode_s: float) -> EndpointSums:
-    return EndpointSums(0.0, 0.0, decode_s, 0.0, 0.0)
+def sums(decode_s: float, queue_s: float = 0.0) -> EndpointSums:
+    return EndpointSums(queue_s, 0.0, decode_s, 0.0, 0.0)
 
 
 def the_end(t: float, **more: Any) -> Event:
@@ -180,6 +180,13 @@ def test_the_last_instant_of_a_run_is_judged_without_its_sums_too() -> None:
     assert found.startswith("ENDP-01 endpoint 'chat': a[1]: 2 are served")
 
 
+def test_a_call_is_counted_in_line_and_until_the_run_ends() -> None:
+    first, second = happens(0, "a", 0, *TAKEN), happens(0, "a", 1, "sent", "queued")
+    after = happens(1, "a", 0, "answered", "complete"), happens(1, "a", 1, "serving", "decoding")
+    end = the_end(1.5, endpoints={"chat": sums(1.5, queue_s=1)})
+    assert broken(judge({"max_in_flight": 1}), first, second, *after, end) == []
+
+
 # Calls that were never sent
 
 
@@ -222,8 +229,8 @@ def test_a_range_is_one_call_until_all_its_rows_have_values(values: list[Place])
     events = [*happens(0, "a", rows, *TAKEN), *happens(1, "a", rows, "answered")]
     for place in values:
         events += happens(1, "a", place, "complete")
-    # When its results are lost, it is made again: nothing is left of the first call.
-    events += [*happens(2, "a", rows, "lose"), *goes_well(2, "a", rows)]
+    # When its results are lost, with others, it is made again: nothing is left of the first call.
+    events += [*happens(2, "a", (0, rows[1]), "lose"), *goes_well(2, "a", rows)]
     assert broken(judge(), events, the_end(3, endpoints={"chat": sums(2)})) == []
 
 
@@ -252,6 +259,34 @@ def test_rows_of_the_column_of_a_barrier_are_no_barrier_node() -> None:
     rows = [Event(1, 0, "request", "all", at, request=RequestStep(step)) for at, step in steps]
     (found,) = broken(judge(), node, rows)
     assert found == "ENDP-16 endpoint 'chat': 'decoding' does not follow its last step"
+
+
+# Answers and refusals
+
+
+def test_an_answer_frees_its_place_before_its_values_come() -> None:
+    answered = happens(1, "a", 0, "answered", "answered")
+    values = happens(3, "a", 0, "complete")
+    events = happens(0, "a", 0, *TAKEN), answered, goes_well(1, "a", 1), values
+    end = the_end(3, endpoints={"chat": sums(2)})
+    assert broken(judge({"max_in_flight": 1}), *events, end) == []
+
+
+def test_an_error_may_come_before_the_work_is_done_and_an_answer_may_not() -> None:
+    taken = happens(0, "a", 0, *TAKEN)
+    assert broken(judge(), taken, happens(0.5, "a", 0, "answered", failed=True)) == []
+    (found,) = broken(judge(), taken, happens(0.5, "a", 0, "answered"))
+    assert found.startswith("ENDP-06 endpoint 'chat': a[0]: it ends 0.5 s too early")
+
+
+@pytest.mark.parametrize("step", ["turned_away", "refused"])
+def test_who_is_refused_is_told_by_what(step: str) -> None:
+    words = {"limits": [{"requests": 1, "per_s": 2}], "refusal": {"retry_after": "none"}}
+    first, sent = happens(0, "a", 0, *TAKEN), happens(0, "a", 1, "sent")
+    assert broken(judge(words), first, sent, happens(0, "a", 1, step, by="limit 1")) == []
+    (found,) = broken(judge(words), first, sent, happens(0, "a", 1, step, by="queue"))
+    text = "it is refused by queue, and limit 1 was in its way"
+    assert found == f"ENDP-09 endpoint 'chat': a[1]: {text}"
 
 
 # What a client may do
@@ -296,6 +331,22 @@ def test_a_call_that_its_endpoint_lost_is_no_success_of_a_throttle() -> None:
     served = happens(1, "a", 0, *TAKEN)
     answered = happens(2, "a", 0, "answered", limit=2)
     assert broken(judge(words), lost, served, answered) == []
+
+
+def test_the_limit_that_is_stated_with_an_answer_is_that_of_the_throttle() -> None:
+    words = {"throttle": {"start": 1, "successes": 1}}
+    taken = happens(0, "a", 0, *TAKEN)
+    assert broken(judge(words), taken, happens(1, "a", 0, "answered", limit=2)) == []
+    (found,) = broken(judge(words), taken, happens(1, "a", 0, "answered", limit=3))
+    text = "the throttle allows 2 at 1 s, and 3 is stated"
+    assert found == f"ENDP-14 endpoint 'chat': a[0]: {text}"
+
+
+def test_a_call_that_timed_out_before_it_was_sent_makes_no_room_in_a_throttle() -> None:
+    late = happens(0, "a", 0, "answered", failed=True)
+    sent = happens(0, "a", 1, "sent"), happens(0, "a", 2, "sent")
+    (found,) = broken(judge({"throttle": {"start": 1}}), late, *sent)
+    assert found == "ENDP-13 endpoint 'chat': a[2]: 1 are out, and the throttle allows 1"
 
 
 def test_a_call_takes_room_for_its_prompt_and_for_what_its_answer_may_have() -> None:
