@@ -160,3 +160,85 @@ def test_a_save_that_begins_when_a_write_has_failed_does_not_go_on_with_it(fails
         if fails
         else ""
     )
+
+
+@pytest.mark.clause("SCHED-15")
+@pytest.mark.parametrize(
+    ("steps", "is_open"),
+    [
+        ([], True),
+        (["durable a 0:3"], True),
+        (["durable z 0:3"], True),
+        (["durable 0:1"], True),
+        (["durable 1:3"], True),
+        (["durable a 0:2", "durable z 0:1"], True),
+        (["durable a 0:2", "durable z 0:1", "durable z 1:2"], False),
+        (["durable 0:1", "durable 1:2"], False),
+        (["durable 0:1", "durable 0:1"], True),
+        (["durable 0:2"], False),
+        (["durable 0:3"], False),
+    ],
+)
+@pytest.mark.parametrize("columns", ["both", "each"])
+def test_rows_that_are_written_again_are_open_until_each_cell_is_reported_again(
+    columns: str, steps: list[str], is_open: bool
+) -> None:
+    run = machine("az")
+    take(run, *made("a", 0, 1, 2), *made("z", 0, 1, 2), "durable 0:3", "stop_requested")
+    take(
+        run, *(["write_begin 0:2"] if columns == "both" else [f"write_begin {x} 0:2" for x in "az"])
+    )
+    take(run, *steps)
+    assert run.state.stores == is_open
+
+
+@pytest.mark.clause("CKPT-12")
+@pytest.mark.parametrize("lands", [True, False])
+def test_a_claim_that_failed_may_be_read_back_until_a_later_one_lands(lands: bool) -> None:
+    run = machine("a")
+    take(run, *made("a", 0, 1), "durable a 0:2")
+    run.apply(Action("checkpoint_begin", claim=(1,)))
+    take(run, "checkpoint_failed")
+    run.apply(Action("checkpoint_begin", claim=(2,)))
+    take(run, "checkpoint_durable" if lands else "checkpoint_failed", "crash")
+    try:
+        run.apply(Action("resume", claim=(1,)))
+        found = ""
+    except Violation as violation:
+        found = str(violation)
+    assert found.partition(":")[0] == ("CKPT-12" if lands else "")
+
+
+@pytest.mark.clause("CKPT-11", "CKPT-12")
+@pytest.mark.parametrize("row", [1, 2])
+def test_of_two_claims_at_once_which_is_not_judged_either_may_be_read_back(row: int) -> None:
+    run = machine("a", waive=["CKPT-11"])
+    take(run, *made("a", 0, 1), "durable a 0:2")
+    for rows in (1, 2):
+        run.apply(Action("checkpoint_begin", claim=(rows,)))
+    take(run, "crash")
+    run.apply(Action("resume", claim=(row,)))
+    assert run.completed_rows == row
+
+
+@pytest.mark.clause("CKPT-17")
+def test_a_claim_that_lands_after_a_commit_takes_no_drop_away() -> None:
+    run = machine("az")
+    take(run, *made("a", 0), "durable a 0", *made("z", 0, 1))
+    run.apply(Action("checkpoint_begin", claim=(1, 0)))
+    take(run, *lost("a", 1), "drop a 1")
+    run.commit_begin((0, 2))
+    run.committed()
+    take(run, "checkpoint_durable", "crash")
+    run.resume((1, 2))
+    assert list(run.counters.dropped) == [1]
+
+
+@pytest.mark.clause("CKPT-05")
+def test_behind_a_gap_an_ordered_column_is_claimed_in_order() -> None:
+    columns = [ColumnDescriptor("o", traits=T.ORDERED), ColumnDescriptor("a", traits=T.START)]
+    run = Machine(ExecutionGraph(4, columns), failures=FailurePolicy(1))
+    take(run, *made("o", 0, 1, 2), "durable o 0:3")
+    assert told(run, (((0, 1), (2, 3)), 0)) == (
+        "CKPT-05: o[2] is claimed, but not the cells that come before it in order"
+    )

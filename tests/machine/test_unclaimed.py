@@ -181,3 +181,25 @@ def test_without_claims_a_later_process_goes_on_from_the_rows_on_storage(
     take(run, *made("a", 0, 1), *(["durable a 0"] if stores else []))
     left = "STOP-07: the run ends as interrupted, but 2 rows finished, and 1 is durable"
     assert refusal(run, *INTERRUPTED) == (left if stores and resumes else "")
+
+
+@pytest.mark.clause("STOP-07")
+def test_a_claim_that_fails_excuses_its_cells_alone() -> None:
+    run = machine("a", claims=BY_COLUMN)
+    take(run, *made("a", 0), "durable a 0")
+    claim(run, (1,), lands=False)
+    assert refusal(run, "stop_requested", "start a 1").startswith("STOP-05")
+    assert refusal(run, *INTERRUPTED[1:]) == ""
+    run = machine("a", claims=BY_COLUMN)
+    take(run, *made("a", 0, 1), "durable a 0:2")
+    claim(run, (1,), lands=False)
+    assert refusal(run, *INTERRUPTED) == (
+        "STOP-07: the run ends as interrupted, but 2 rows of 'a' could be claimed, and 0 are"
+    )
+
+
+@pytest.mark.clause("STOP-07")
+def test_a_write_behind_a_gap_that_failed_excuses_its_rows() -> None:
+    run = machine("a")
+    take(run, *made("a", 1), "write_begin a 1", "checkpoint_failed", *made("a", 0), "durable a 0")
+    assert refusal(run, *INTERRUPTED) == ""

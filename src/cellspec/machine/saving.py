@@ -112,12 +112,10 @@ def write_begin(run: RunState, columns: Sequence[int], start: int, stop: int) ->
 
 
 def _end_writes(run: RunState, columns: set[int], start: int, stop: int) -> None:
-    """These rows are durable: writes of them are over, and writes of which nothing is open."""
+    """These rows are durable: writes of which nothing is open any more are over."""
     reported = as_rows(((start, stop),))
 
     def is_over(write: OpenWrite) -> bool:
-        if start <= write.start and write.stop <= stop and columns.issuperset(write.columns):
-            return True
         again = write.again
         if not again:
             return is_stored(run, write)
