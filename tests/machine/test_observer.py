@@ -209,3 +209,18 @@ def test_a_range_and_the_rows_it_gives_are_observed_as_such() -> None:
     machine.start_range(0, 0, 3)
     machine.complete_cell(0, 1)
     assert seen == [Action("start", "s", (0, 3)), Action("complete", "s", (1, 2))]
+
+
+@pytest.mark.parametrize("is_observed", [True, False])
+def test_rows_that_are_written_again_are_on_storage_whoever_looks_on(is_observed: bool) -> None:
+    machine = Machine(ExecutionGraph(2, [ColumnDescriptor("a")]))
+    machine.on_step = list[Action]().append if is_observed else None
+    for row in range(2):
+        machine.start_cell(0, row)
+        machine.complete_cell(0, row)
+    machine.durable_rows(0, 2)
+    machine.request_stop()
+    machine.write_begin(0, 0, 2)
+    assert machine.state.stores
+    machine.durable_rows(0, 2)
+    assert not machine.state.stores

@@ -443,12 +443,11 @@ class Machine:
 
     def durable_rows(self, column: int, stop: int, start: int = 0) -> None:
         """Rows ``[start, stop)`` of a column, drops and skip marks among them, are on storage."""
-        if self.on_step is not None:
-            # Observers are notified of new rows alone.
-            start = max(start, self.durable[column])
+        # Observers are notified of new rows alone.
+        new = max(start, self.durable[column])
         saving.store(self.state, (column,), start, stop)
         if self.on_step is not None:
-            self._note("durable", column, (start, stop))
+            self._note("durable", column, (new, stop))
 
     def checkpoint_begin(self, claim: Claim) -> None:
         """A claim is handed to storage."""
