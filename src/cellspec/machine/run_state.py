@@ -255,13 +255,13 @@ class RunState:
         *,
         drops: bool,
         waive: Collection[str],
-        config: Config | None = None,
-        real_time: bool = False,
-        saving: SavePolicy | None = None,
-        idle_s: float = 0.0,
-        slack_s: float = 0.0,
-        claims: ClaimKind | None = None,
-        hears_late: bool = False,
+        config: Config | None,
+        real_time: bool,
+        saving: SavePolicy | None,
+        idle_s: float,
+        slack_s: float,
+        claims: ClaimKind | None,
+        hears_late: bool,
     ) -> None:
         # What is declared here without a value gets one as an incarnation begins, also the first.
         self.config: Config = config or {}
