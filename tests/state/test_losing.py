@@ -57,24 +57,26 @@ def test_output_that_was_given_and_lost_is_made_again_and_only_other_output_is_s
         ColumnDescriptor("b", traits=ExecutionTraits.BARRIER, may_skip=True),
         ColumnDescriptor("c", dependencies=["b"]),
     ]
-    machine = Machine(ExecutionGraph(3, columns))
+    machine = Machine(ExecutionGraph(5, columns))
 
     def run_node() -> None:
         for kind in ("start", "complete"):
             machine.apply(Action(kind, "b", scope=0))
 
     run_node()
-    machine.apply(Action("emit", "b", (0, 2)))
+    machine.apply(Action("emit", "b", (0, 4)))
     for kind in ("start", "complete"):
         machine.apply(Action(kind, "c", (0, 1)))
     machine.apply(Action("durable", "b", (1, 2)))
     machine.apply(Action("worker_lost"))
     machine.apply(Action("lose", "b", scope=0))
     run_node()
-    assert [str(step) for step in machine.enabled() if step.kind == "skip"] == ["skip b[2]"]
-    with pytest.raises(Violation, match=r"^FAIL-08: b\[0\] is skipped although it was made"):
-        machine.apply(Action("skip", "b", (0, 1)))
-    machine.apply(Action("skip", "b", (2, 3)))
-    machine.apply(Action("emit", "b", (0, 1)))
-    assert machine.counters.is_resolved(0, 0)
-    assert [machine.counters.is_skipped(0, row) for row in range(3)] == [False, False, True]
+    assert [str(step) for step in machine.enabled() if step.kind == "skip"] == ["skip b[4]"]
+    for row in (0, 2, 3):
+        words = rf"^FAIL-08: b\[{row}\] is skipped although it was made"
+        with pytest.raises(Violation, match=words):
+            machine.apply(Action("skip", "b", (row, row + 1)))
+        machine.apply(Action("emit", "b", (row, row + 1)))
+    machine.apply(Action("skip", "b", (4, 5)))
+    assert all(machine.counters.is_resolved(0, row) for row in range(5))
+    assert [row for row in range(5) if machine.counters.is_skipped(0, row)] == [4]
