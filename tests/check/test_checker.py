@@ -1387,6 +1387,7 @@ def test_a_run_that_is_too_large_to_follow_is_refused_in_one_line(tmp_path: Path
     assert judge_trace(result).verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.measured
 def test_memory_does_not_grow_with_the_number_of_events(tmp_path: Path) -> None:
     def peak(times: int) -> int:
         path = tmp_path / "run.jsonl"

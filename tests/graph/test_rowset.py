@@ -66,6 +66,7 @@ def test_a_set_of_rows_is_made_of_flags_or_of_ranges(rows: set[int], start: int,
             assert mine.holds(start, stop) == (set(range(start, stop)) <= rows)
 
 
+@pytest.mark.measured
 def test_a_set_of_rows_holds_a_bit_a_row_and_nothing_while_it_is_empty() -> None:
     rows = 800_000
     tracemalloc.start()

@@ -220,6 +220,7 @@ def test_a_commit_holds_no_cell_that_an_unrecorded_drop_left_unmade() -> None:
     run.commit_begin((((1, 2),), ((1, 2),), ((1, 2),)))
 
 
+@pytest.mark.measured
 def test_the_work_for_a_commit_does_not_grow_with_the_rows_that_are_claimed() -> None:
     def cost_s(rows: int) -> float:
         run = machine((), rows=rows)

@@ -66,11 +66,12 @@ _TOOL = 4
 
 _WATCHED = tuple(str(PACKAGE / room) for room in ROOMS)
 
-_NOT_ASKED = "not memory and not holds and not hold_nothing"
-"""What measures memory; it takes long, and says nothing about a run."""
+_NOT_ASKED = "measured"
+"""The marker of what measures memory and time: it says nothing about a run, and time now and then
+what is not so."""
 
 _OPTIONS = [
-    *("-x", "-q", "-s", "--tb=no", "-k", _NOT_ASKED),
+    *("-x", "-q", "-s", "--tb=no", "-m", f"not {_NOT_ASKED}"),
     *("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:warnings", "-p", "no:xdist"),
 ]
 

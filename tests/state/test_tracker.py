@@ -675,6 +675,7 @@ CHAIN = ExecutionGraph(
 )
 
 
+@pytest.mark.measured
 @pytest.mark.clause("TRACK-07")
 @pytest.mark.parametrize("order", ["abcd", "dcba"], ids=["in order", "last column first"])
 def test_a_tracker_holds_a_byte_a_cell_of_columns_that_are_not_complete(order: str) -> None:
@@ -695,6 +696,7 @@ def test_a_tracker_holds_a_byte_a_cell_of_columns_that_are_not_complete(order: s
         assert held.bytes() <= ALLOWANCE
 
 
+@pytest.mark.measured
 @pytest.mark.clause("TRACK-07")
 def test_a_bare_tracker_holds_a_byte_a_cell_too() -> None:
     with Held() as held:
@@ -710,6 +712,7 @@ def test_a_bare_tracker_holds_a_byte_a_cell_too() -> None:
         assert held.bytes() <= 4 * ROWS + ALLOWANCE
 
 
+@pytest.mark.measured
 @pytest.mark.clause("TRACK-07")
 def test_a_restored_tracker_holds_nothing_for_columns_that_are_claimed_whole() -> None:
     half = {"a": ROWS, "b": ROWS, "c": ROWS // 2, "d": 0}
@@ -728,6 +731,7 @@ def test_a_restored_tracker_holds_nothing_for_columns_that_are_claimed_whole() -
         assert CHAIN.is_complete(whole)
 
 
+@pytest.mark.measured
 @pytest.mark.clause("TRACK-07", "CKPT-06")
 def test_a_restored_tracker_holds_bits_for_columns_that_only_a_drop_completed() -> None:
     claim = {"a": ROWS, "b": ROWS - 1, "c": ROWS - 1, "d": ROWS - 1}
@@ -743,6 +747,7 @@ def test_a_restored_tracker_holds_bits_for_columns_that_only_a_drop_completed() 
         assert held.bytes() <= 4 * (ROWS // 8) + ALLOWANCE
 
 
+@pytest.mark.measured
 @pytest.mark.clause("TRACK-07")
 def test_batch_barriers_hold_nothing_once_they_are_complete() -> None:
     graph = ExecutionGraph(
