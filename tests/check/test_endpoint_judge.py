@@ -234,6 +234,13 @@ def test_a_range_is_one_call_until_all_its_rows_have_values(values: list[Place])
     assert broken(judge(), events, the_end(3, endpoints={"chat": sums(2)})) == []
 
 
+def test_a_value_that_went_with_its_worker_does_not_end_the_call_that_gave_it() -> None:
+    first = happens(0, "a", (0, 4), *TAKEN), happens(1, "a", (0, 2), "complete")
+    lost = happens(1.25, "a", 1, "lose")
+    rest = happens(1.5, "a", (2, 4), "complete")
+    assert broken(judge(), *first, lost, rest, goes_well(2, "a", 1)) == []
+
+
 @pytest.mark.parametrize("named", [(1, 4), (2, 3), 2])
 def test_a_range_fails_as_a_whole_whichever_of_its_rows_is_named(named: Place) -> None:
     first = happens(0, "a", (0, 4), *TAKEN), happens(1, "a", 0, "complete")

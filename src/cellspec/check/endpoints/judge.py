@@ -15,8 +15,11 @@ from cellspec.trace.format import EndpointSums, RequestStep
 
 __all__ = ["Breach", "EndpointJudge", "judge_of"]
 
-_ENDS = ("fail", "cancel", "take_back", "lose")
-"""The kinds of events by which a call ends without its value."""
+_ENDS = ("fail", "cancel", "take_back")
+"""The kinds of events by which a call ends without its value.
+
+To lose a value ends none: the call that gave it is over, or goes on with the rows that it has left.
+"""
 
 _OF_SCHEDULERS = ("entered", "answered")
 """Steps that calls without an endpoint have too, where a scheduler takes time."""
