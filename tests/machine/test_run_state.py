@@ -302,3 +302,11 @@ def test_incarnations_are_counted_from_the_first_resume_on() -> None:
     for number in range(3):
         assert run.incarnation == number
         resume(run)
+
+
+@pytest.mark.clause("SCHED-16")
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_run_pauses_for_a_failure_of_its_own(fails: bool) -> None:
+    run = machine()
+    take(run, *(["start a 0", "fail a 0 failure=retryable"] if fails else []))
+    assert refusal(run, "pause until=5").partition(":")[0] == ("" if fails else "SCHED-16")
