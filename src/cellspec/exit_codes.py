@@ -30,6 +30,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -60,6 +61,7 @@ __all__ = [
     "bound_exit",
     "complain",
     "exit_codes_text",
+    "leave_threads",
     "put",
     "put_line",
     "run_command",
@@ -140,29 +142,53 @@ def run_command(command: Callable[[], int], *, is_process: bool = False) -> int:
         command: does the work, and returns its exit code.
         is_process: whether the process is this command's own, and ends with it.
     """
+    _PROCESS.is_command = is_process
     code = _ended(command)
     if is_process:
         bound_exit(code)
     return code
 
 
-def bound_exit(code: int) -> None:
-    """Have this process, which is at its end, end with this code whatever threads are left in it.
+@dataclass
+class _Process:
+    """What is so of this process."""
 
-    Python waits for the threads of executors first, be they daemons or not, and those of an engine
-    that hangs never end.
+    is_command: bool = False
+    """It is the command's own, and ends with it."""
+    hangs: bool = False
+    terminated: bool = False
+    """SIGTERM came."""
+
+
+_PROCESS: Final = _Process()
+
+
+def leave_threads() -> None:
+    """Know that an engine hangs, and that threads of it were left that may never end."""
+    _PROCESS.hangs = True
+
+
+def bound_exit(code: int) -> None:
+    """Have this process, which is at its end, end with this code, also if an engine hangs in it.
+
+    Python waits for the threads of executors, whether they are daemons or not. A process in which
+    no engine hung takes the time that it needs.
     """
-    if threading.active_count() > 1:
+    if _PROCESS.hangs and threading.active_count() > 1:
         end = threading.Timer(EXIT_S, os._exit, (code,))
         end.daemon = True
         end.start()
 
 
 def _ended(command: Callable[[], int]) -> int:
+    _PROCESS.terminated = False
     try:
         with _sigterm_raises():
             code = _code_of(command)
             flush()
+        if _PROCESS.terminated:
+            # Code that it was raised in took it for Ctrl-C, and went on.
+            return complain("ended by SIGTERM", TERMINATED)
     except _TerminatedError:
         return complain("ended by SIGTERM", TERMINATED)
     except KeyboardInterrupt:
@@ -218,9 +244,12 @@ class _TerminatedError(KeyboardInterrupt):
 
 
 def sigterm_ends_at_once() -> None:
-    """Have SIGTERM end this process at once, as one of pytest, until the command is over."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Have SIGTERM end this process at once, until the command is over, if it is the command's own.
+
+    By a handler: the first process of a container is not ended by a signal that has none.
+    """
+    if _PROCESS.is_command and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(TERMINATED))
 
 
 @contextlib.contextmanager
@@ -236,6 +265,9 @@ def _sigterm_raises() -> Iterator[None]:
             # A child that was forked from here, by a pool for instance, dies as it always would.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        _PROCESS.terminated = True
+        # Whoever goes on all the same is ended by the next one.
+        signal.signal(number, signal.SIG_DFL)
         raise _TerminatedError
 
     before = signal.signal(signal.SIGTERM, handler)

@@ -10,14 +10,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from cellspec import ColumnDescriptor
+from cellspec import ColumnDescriptor, exit_codes
 from cellspec.conformance import Workload
 from cellspec.conformance.run.case import Case
-from cellspec.exit_codes import INTERRUPTED, VIOLATED
+from cellspec.exit_codes import INTERRUPTED, TERMINATED, VIOLATED
 from tests.conformance.pytest.test_plugin import SUITE
 
 ENGINE = """
@@ -133,7 +134,53 @@ def test_threads_of_an_executor_that_wait_for_ever_do_not_keep_the_process(
     assert "Traceback" not in done.stderr
 
 
-TERMINATED = """
+EMBEDDED = """
+import sys, threading
+import pytest
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+{run}
+import time
+time.sleep(1.5)
+print("went on")
+"""
+
+
+@pytest.mark.parametrize(
+    "run", ["pytest.main(sys.argv[1:])", "from sim import cli; cli.main(['check', '--help'])"]
+)
+def test_a_program_that_goes_on_is_not_ended_for_its_threads(tmp_path: Path, run: str) -> None:
+    (tmp_path / "runner.py").write_text(EMBEDDED.format(run=run))
+    done = subprocess.run(
+        [sys.executable, "runner.py", "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "went on" in done.stdout
+
+
+def test_a_process_in_which_no_engine_hung_takes_the_time_that_it_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over, ended = threading.Event(), threading.Event()
+    monkeypatch.setattr(exit_codes, "EXIT_S", 0.0)
+    monkeypatch.setattr(os, "_exit", lambda _code: ended.set())
+    monkeypatch.setattr(exit_codes, "_PROCESS", exit_codes._Process())
+    thread = threading.Thread(target=over.wait, daemon=True)
+    thread.start()
+    try:
+        exit_codes.bound_exit(1)
+        assert not ended.wait(0.1)
+        exit_codes.leave_threads()
+        exit_codes.bound_exit(1)
+        assert ended.wait(10)
+    finally:
+        over.set()
+        thread.join()
+
+
+STOPPED = """
 import signal
 
 from cellspec.conformance import Table
@@ -156,7 +203,7 @@ class Backend:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM")
 def test_sigterm_ends_a_run_at_once_and_judges_nothing(tmp_path: Path) -> None:
-    (tmp_path / "right.py").write_text(TERMINATED)
+    (tmp_path / "right.py").write_text(STOPPED)
     done = subprocess.run(
         [sys.executable, "-m", "cellspec", "conformance", "right:Backend", "-pno:cacheprovider"],
         cwd=tmp_path,
@@ -164,6 +211,5 @@ def test_sigterm_ends_a_run_at_once_and_judges_nothing(tmp_path: Path) -> None:
         text=True,
         timeout=60,
     )
-    # A shell shows it as 143.
-    assert done.returncode == -signal.SIGTERM
-    assert "failed" not in done.stdout
+    assert done.returncode == TERMINATED
+    assert "violated" not in done.stdout + done.stderr

@@ -7,6 +7,7 @@ import bdb
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -113,6 +114,15 @@ def test_sigterm_ends_a_command_from_any_place_of_an_engine(kind: type[Engine], 
     def command() -> int:
         end = partial(os.kill, os.getpid(), signal.SIGTERM)
         return len(run_workload(kind(place, end), WORK).violations)
+
+    assert run_command(command) == TERMINATED
+
+
+def test_sigterm_ends_a_command_also_if_somebody_takes_it_for_ctrl_c() -> None:
+    def command() -> int:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0
 
     assert run_command(command) == TERMINATED
 

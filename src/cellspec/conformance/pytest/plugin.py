@@ -197,7 +197,9 @@ def pytest_cmdline_main(
 
 def _is_process(config: pytest.Config) -> bool:
     """Whether pytest is what this process was started for, and no program that goes on after it."""
-    return list(config.invocation_params.args) == sys.argv[1:]
+    program = Path(sys.argv[0])
+    is_pytest = program.stem in ("pytest", "py.test") or program.parent.name == "pytest"
+    return is_pytest and list(config.invocation_params.args) == sys.argv[1:]
 
 
 def pytest_configure(config: pytest.Config) -> None:

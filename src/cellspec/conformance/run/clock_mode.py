@@ -31,6 +31,7 @@ from cellspec.conformance.run.standing import threads_waiting
 from cellspec.conformance.run.users_exit import is_debugged, pass_on, pass_on_quit, was_quit
 from cellspec.conformance.run.watchdog import Turns, watched_turns
 from cellspec.conformance.run.workload import HANG_BOUNDS, TICK_S, Workload
+from cellspec.exit_codes import leave_threads
 from cellspec.machine.actions import Choose
 
 __all__ = ["GRACE_S", "ClockMode", "MakeProbe", "RealClock", "StoodStill", "VirtualClock"]
@@ -187,6 +188,8 @@ class RealClock:
         thread = threading.Thread(target=live, name=f"incarnation-{probe.incarnation}", daemon=True)
         thread.start()
         stalled = self._wait(thread, probe)
+        if thread.is_alive():
+            leave_threads()
         stood = threads_waiting(others) if stalled else []
         probe.close()
         pass_on(box[0] if box else None)
