@@ -44,7 +44,7 @@ def range_of(run: RunState, column: int, row: int) -> RunningRange | None:
     ranges = run.ranges[column]
     place = bisect_right(ranges, row, key=_start_of) - 1
     found = ranges[place] if place >= 0 and row < ranges[place].stop else None
-    if found is None or row in found.given:
+    if (run.gone or run.waived) and (found is None or row in found.given):
         # Rows that were given and then lost may run anew while the rest of their range still does;
         # and a range may start, where that is not judged, on rows of another.
         holding = [each for each in ranges if each.start <= row < each.stop]

@@ -133,7 +133,10 @@ def _note_begin(run: RunState) -> Mark:
 
 
 def count_from_claim(run: RunState) -> None:
-    """A claim, or a commit, is durable: the next save counts from it. O(columns)."""
+    """A claim, or a commit, is durable: the next save counts from it.
+
+    O(open writes, and ranges of the claim).
+    """
     if run.saving is not None:
         if run.pending_claim is None:
             run.saves.end("claim", run.now)

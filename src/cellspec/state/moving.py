@@ -390,8 +390,8 @@ def advance_order(nodes: NodeStates, column: int, row: int) -> None:
     if row >= total:
         return
     missing = body[row]
-    # An open cell waits for its turn, at least.
-    if missing < RANGED:
+    # A cell that started out of turn, where that is not judged, may wait for nothing.
+    if READY < missing < RANGED and missing != SKIP_READY:
         body[row] = missing - 1
         if missing == LAST_WAIT:
             nodes.ready[nodes.cell_groups[column]] += 1

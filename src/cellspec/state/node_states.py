@@ -44,7 +44,7 @@ UNLIMITED = 1 << 62
 UNRESOLVED = re.compile(rb"[\x00-\xfa]")
 """Any state of a node that is not resolved."""
 
-COUNT_DOWN = bytes(v - (READY < v < RANGED) for v in range(256))
+COUNT_DOWN = bytes(v - (READY < v < RANGED and v != SKIP_READY) for v in range(256))
 """The state of a node after one of those that it waits for is resolved, by its state before."""
 
 
