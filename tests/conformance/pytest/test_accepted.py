@@ -16,7 +16,7 @@ from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.pytest.accepted import Accepted
 from cellspec.conformance.pytest.session import Session
-from cellspec.conformance.report.results import results, suite_version
+from cellspec.conformance.report.results import results, suite_sources
 from cellspec.conformance.report.summary import summary
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.workload import Workload
@@ -134,7 +134,7 @@ def test_a_new_root_cause_of_a_clause_that_was_broken_before_fails_the_run(
     behind = {"verdict": "violated", "failure": None}
     clauses = {"BARR-06": broken, "SCHED-12": behind}
     backends = [{"name": "columns", "version": "1", "clauses": clauses}]
-    found = {"format": 2, "suite": {"version": suite_version()}, "backends": backends}
+    found = {"format": 2, "suite": {"sources": suite_sources()}, "backends": backends}
     Path("bad.json").write_text(json.dumps(found))
     accepted = accepted_by(suite, "--conformance-baseline=bad.json", *FEW)
     causes, work = accepted.suite.causes, Workload((ColumnDescriptor("a"),), rows=2)
@@ -148,8 +148,8 @@ def test_a_new_root_cause_of_a_clause_that_was_broken_before_fails_the_run(
     other = causes.add(Failure("BARR-06", "barrier 0 of 'a' starts twice", (), work, {}, ()))
     assert not accepted.why_root(other)
     assert not accepted.why("BARR-06", Judgement(Verdict.VIOLATED, "so"))
-    # Its other words are those of the other version, perhaps.
-    found["suite"] = {"version": "0"}
+    # Its other words are those of the other sources, perhaps.
+    found["suite"] = {"sources": "0"}
     Path("old.json").write_text(json.dumps(found))
     assert accepted_by(suite, "--conformance-baseline=old.json", *FEW).why_root(other)
 

@@ -11,7 +11,7 @@ import pytest
 from cellspec.conformance.report.baseline import Baseline, comparison_lines, read_baseline
 from cellspec.errors import SpecError
 
-SUITE = {"version": "1", "clauses": "3", "digest": "d"}
+SUITE = {"version": "1", "sources": "a", "clauses": "3", "digest": "d"}
 
 
 def backend(verdicts: dict[str, str], detail: str = "", **more: Any) -> dict[str, Any]:
@@ -145,8 +145,9 @@ def test_a_second_cause_of_a_clause_that_was_broken_is_told(tmp_path: Path) -> N
     ]
     back = saved(tmp_path, now).compared(then, SUITE)
     assert list(comparison_lines(back))[1:] == ["  still broken: BARR-06"]
-    upgraded = saved(tmp_path, then).compared(now, {**SUITE, "version": "2"})
-    assert list(comparison_lines(upgraded))[2:] == ["  still broken: BARR-06"]
+    edited = saved(tmp_path, then).compared(now, {**SUITE, "sources": "b"})
+    assert list(comparison_lines(edited))[2:] == ["  still broken: BARR-06"]
+    assert edited["notes"][0].startswith("cellspec has other sources here than there")
 
 
 def test_the_lines_name_each_change_with_its_clauses_and_why(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_whatever_else_differs_between_the_runs_is_noted(tmp_path: Path) -> None
     then = backend(
         {}, version="0", capabilities=["core", "drops"], command="pytest --seed=1 --profile=core"
     )
-    before = saved(tmp_path, then, suite={"version": "0", "clauses": "2"})
+    before = saved(tmp_path, then, suite={**SUITE, "version": "0", "clauses": "2"})
     assert before.compared(backend({}), SUITE)["notes"] == [
         "mine was 0 there, and is 1 here",
         "cellspec was 0 there, and is 1 here",

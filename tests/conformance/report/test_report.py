@@ -198,7 +198,7 @@ def test_barr_01() -> None:
 
 def test_results_have_the_shape_that_programs_read(found: dict[str, Any]) -> None:
     assert found["format"] == 2
-    assert sorted(found["suite"]) == ["clauses", "digest", "version"]
+    assert sorted(found["suite"]) == ["clauses", "digest", "sources", "version"]
     assert found["suite"]["clauses"] == clause_set_version()
     assert found["suite"]["digest"] == clause_set()
     (backend,) = found["backends"]

@@ -29,7 +29,7 @@ from cellspec.conformance.campaign.results import Failure
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.report.baseline import Baseline, read_baseline
-from cellspec.conformance.report.results import suite_version
+from cellspec.conformance.report.results import suite_sources
 from cellspec.errors import SpecError
 from cellspec.files import check_apart, check_target, write_files
 
@@ -74,7 +74,7 @@ class Accepted:
         if self.strict:
             return ""
         baseline = self.baseline
-        if baseline and baseline.knows(failure.clause, failure.detail, suite_version()):
+        if baseline and baseline.knows(failure.clause, failure.detail, suite_sources()):
             return f"broken in {baseline.shown} too: {failure.detail}"
         return self._by_pins(failure.clause)
 
@@ -102,7 +102,7 @@ class Accepted:
                 return f"broken in {baseline.shown} too: {reason}"
             number = self.suite.consequences.get(clause)
             root = None if number is None else roots[number - 1]
-            if root and baseline.knows(root.clause, root.detail, suite_version()):
+            if root and baseline.knows(root.clause, root.detail, suite_sources()):
                 return f"a consequence of {root.clause}, which is broken in {baseline.shown} too"
         return self._by_pins(clause)
 

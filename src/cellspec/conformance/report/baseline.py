@@ -19,8 +19,8 @@ newly judged            it was not judged then, and now it is, without a finding
 
 Two findings are one if they have the same symptom (`cellspec.conformance.campaign.symptoms`): two
 runs that draw other workloads find one cause in other columns and rows. What broke in the baseline
-as a consequence alone has no finding there. Another version of cellspec may put a finding in other
-words, so to a baseline of one each finding of a clause is known that was broken.
+as a consequence alone has no finding there. Other sources of cellspec may put a finding in other
+words, so to a baseline of such each finding of a clause is known that was broken.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Baseline:
     Attributes:
         shown: its file, as the user named it.
         backend: the results.
-        suite: the suite of that run: version, clause set, digest.
+        suite: the suite of that run: version, sources, clause set, digest.
     """
 
     shown: str
@@ -77,15 +77,15 @@ class Baseline:
         """Whether the clause was broken then."""
         return _verdict(self.backend.results.get(clause)) in _BROKEN
 
-    def knows(self, clause: str, detail: str, version: object) -> bool:
+    def knows(self, clause: str, detail: str, sources: object) -> bool:
         """Whether the clause was broken then, in this way.
 
         Args:
             clause: the clause.
             detail: the finding.
-            version: the version of cellspec that found it.
+            sources: the digest of the sources of cellspec that found it.
         """
-        if self.suite.get("version") != version:
+        if self.suite.get("sources") != sources:
             return self.knows_broken(clause)
         return symptom_of(Finding(clause, detail)) in self._known
 
@@ -116,7 +116,7 @@ class Baseline:
         unknown = {
             clause: detail
             for clause, detail in reversed(_findings(now))
-            if not self.knows(clause, detail, suite.get("version"))
+            if not self.knows(clause, detail, suite.get("sources"))
         }
         for clause in dict.fromkeys((*now.results, *earlier)):
             before, after = self.backend.results.get(clause), now.results.get(clause)
@@ -164,6 +164,11 @@ class Baseline:
         for what, key in (("cellspec", "version"), ("the clause set", "clauses")):
             if self.suite.get(key) != suite.get(key):
                 yield f"{what} was {self.suite.get(key)} there, and is {suite.get(key)} here"
+        if self.suite.get("sources") != suite.get("sources"):
+            yield (
+                "cellspec has other sources here than there, and perhaps other words for findings; "
+                "a clause that was broken there is not told to be broken in another way"
+            )
         gone = [name for name in then.capabilities if name not in now.capabilities]
         come = [name for name in now.capabilities if name not in then.capabilities]
         for names, what in ((gone, "no longer claimed"), (come, "claimed now, and not there")):

@@ -7,10 +7,14 @@ over several processes can be reported by one of them. The verdicts come from
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+import cellspec
 from cellspec.clauses import clause_set, clause_set_version
 from cellspec.conformance.campaign.results import Failure
 from cellspec.conformance.campaign.shrink_workload import extent_of
@@ -20,7 +24,7 @@ from cellspec.conformance.report.failure_text import pasted_test
 from cellspec.conformance.report.read_results import RESULTS_FORMAT
 from cellspec.conformance.run.backend import reasons_of
 
-__all__ = ["RESULTS_FORMAT", "results", "suite_version"]
+__all__ = ["RESULTS_FORMAT", "results", "suite_sources", "suite_version"]
 
 Json = dict[str, Any]
 
@@ -31,6 +35,7 @@ def results(suite: Suite) -> Json:
         "format": RESULTS_FORMAT,
         "suite": {
             "version": suite_version(),
+            "sources": suite_sources(),
             "clauses": clause_set_version(),
             "digest": clause_set(),
         },
@@ -44,6 +49,18 @@ def suite_version() -> str:
         return version("cellspec")
     except PackageNotFoundError:
         return "unknown"
+
+
+@cache
+def suite_sources() -> str:
+    """A digest of the sources of cellspec, which tells checkouts of one version apart."""
+    found = hashlib.blake2b(digest_size=8)
+    root = Path(cellspec.__file__).parent
+    for path in sorted(root.rglob("*")):
+        if path.suffix in (".py", ".toml"):
+            found.update(path.relative_to(root).as_posix().encode() + b"\0")
+            found.update(path.read_bytes() + b"\0")
+    return found.hexdigest()
 
 
 def _backend(suite: Suite) -> Json:
