@@ -26,6 +26,7 @@ from cellspec.conformance.judge.profiles import PROFILES
 from cellspec.conformance.pytest.session import Session
 from cellspec.conformance.run.case import Case, read_case
 from cellspec.conformance.run.workload import Workload
+from cellspec.errors import SpecError
 from cellspec.exit_codes import (
     BAD_INPUT,
     FINE,
@@ -1064,11 +1065,14 @@ def test_a_mistake_of_the_suite_or_of_pytest_has_a_code_of_its_own(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("a bug of the suite")
+        # It is bad input only where it is told of an input.
+        raise SpecError("a bug of the suite")
 
     with monkeypatch.context() as patch:
         patch.setattr("cellspec.conformance.campaign.suite.run_campaign", fail)
-        assert judge(suite, "Backend", FEW).ret == INTERNAL
+        result = judge(suite, "Backend", FEW)
+        assert result.ret == INTERNAL
+        result.stdout.fnmatch_lines(["E *SpecError: a bug of the suite"])
     suite.makeconftest("def pytest_runtest_protocol(item): raise RuntimeError('a bug of pytest')")
     assert judge(suite, "Backend", FEW).ret == INTERNAL
 

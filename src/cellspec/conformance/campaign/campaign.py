@@ -36,9 +36,9 @@ from cellspec.conformance.judge.coverage import Coverage, run_coverage
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.run_result import Interrupted, RunResult
 from cellspec.conformance.run.backend import Fit
+from cellspec.conformance.run.recorder import AdapterError
 from cellspec.conformance.run.users_exit import pass_on
 from cellspec.conformance.run.workload import Workload
-from cellspec.errors import SpecError
 
 __all__ = [
     "REDRAWS_MAX",
@@ -184,7 +184,7 @@ def _fitting(fit: Fit, profile: str, draw: Callable[..., Workload]) -> Workload:
         work = fit(draw(again=again))
         if work is not None:
             return work
-    raise SpecError(
+    raise AdapterError(
         f"profile {profile}: of {REDRAWS_MAX} workloads the backend's fit takes none; it has a "
         "capability that no workload asks for"
     )

@@ -29,6 +29,7 @@ from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROF
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Backend
+from cellspec.conformance.run.recorder import AdapterError
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 
@@ -58,14 +59,15 @@ def judge_cost(
         broke another clause, that run.
 
     Raises:
-        SpecError: a clause that is not about cost, or an engine whose work cannot be counted.
+        SpecError: a clause that is not about cost.
+        AdapterError: an engine whose work cannot be counted.
     """
     what = next((shape.what for shape in SHAPES if shape.clause == clause), None)
     if what is None:
         known = ", ".join(sorted(COST_CLAUSES))
         raise SpecError(f"clause: {clause!r} is not about cost; those are {known}")
     if not _can_count(backend):
-        raise SpecError(f"backend {backend.name}: {NOT_COUNTED}")
+        raise AdapterError(f"backend {backend.name}: {NOT_COUNTED}")
     evidence = Evidence()
     try:
         counts = CountedRuns(backend, work, waive, evidence)
@@ -73,7 +75,7 @@ def judge_cost(
     except OtherViolation as broken:
         return broken.result
     except Unjudgeable as error:
-        raise SpecError(f"{clause}: {error}") from None
+        raise AdapterError(f"{clause}: {error}") from None
     if scaling.is_too_much:
         counts.base.violations.append(scaling.finding())
     return counts.base

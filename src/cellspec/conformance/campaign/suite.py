@@ -61,6 +61,7 @@ from cellspec.conformance.run.backend import (
 )
 from cellspec.conformance.run.case import Case, read_case
 from cellspec.conformance.run.loading import expect_named, load_backend
+from cellspec.conformance.run.recorder import AdapterError
 from cellspec.conformance.run.registered import backend_path
 from cellspec.conformance.run.users_exit import pass_on
 from cellspec.conformance.run.workload import Workload
@@ -227,7 +228,7 @@ class Suite:
             return f"the smoke test broke {self.smoke_stopped_at}, and all profiles rest on it"
         if profile.name in self.errors:
             error = self.errors[profile.name]
-            if isinstance(error, SpecError):
+            if isinstance(error, AdapterError):
                 return str(error)
             return f"the suite itself failed: {type(error).__name__}: {error}"
         if self._first and profile.name not in self.campaigns:

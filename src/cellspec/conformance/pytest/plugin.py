@@ -17,8 +17,9 @@ code  of a conformance run
 0     nothing is wrong
 1     a clause is violated that is not accepted (`cellspec.conformance.pytest.accepted`); or a test
       failed that is not of the suite
-2     an option, the adapter, the list of expected failures or a file cannot be used, so nothing was
-      collected; or the user quit a debugger
+2     an option, the adapter, the list of expected failures or a file cannot be used: nothing was
+      collected, or, of an adapter or of a file to write, only the run shows it; or the user quit a
+      debugger, or a limit of time cut the run short
 3     no clause ends the run with 1, and a judged clause is inconclusive that is not accepted, in a
       run of the default number of workloads or more
 70    a mistake of cellspec, or of pytest

@@ -45,6 +45,7 @@ from cellspec.conformance.report.write import (
     write_reports,
 )
 from cellspec.conformance.run.case import describe
+from cellspec.conformance.run.recorder import AdapterError
 from cellspec.conformance.run.users_exit import forget_debuggers, note_debugger
 from cellspec.conformance.run.watchdog import Watchdog
 from cellspec.errors import SpecError
@@ -324,8 +325,8 @@ class Session:
         except Interrupted:
             # As pytest knows it.
             raise KeyboardInterrupt from None
-        except SpecError as error:
-            # Only a workload shows an input that cannot be used, such as a backend's `fit`.
+        except AdapterError as error:
+            # Only a workload shows that a backend's `fit` cannot be used.
             self._note(BAD_INPUT)
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         except bdb.BdbQuit:
@@ -388,7 +389,7 @@ class Session:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         for error in self.suite.errors.values():
-            self._note(BAD_INPUT if isinstance(error, SpecError) else INTERNAL)
+            self._note(BAD_INPUT if isinstance(error, AdapterError) else INTERNAL)
         if self.suite.fails_inconclusive:
             self._note(INCONCLUSIVE)
         self._report()

@@ -215,8 +215,8 @@ def fit_of(backend: Backend) -> Fit:
 
     It is the backend's own method, or the identity. It asks for checkpoints of cells (version 3)
     only where they can be claimed, and has exceptions that name no kind read as retryable only by
-    backends that say that they ask how to read them (``reads_foreign``). It raises `SpecError` if
-    that method fails or gives a value that is no workload.
+    backends that say that they ask how to read them (``reads_foreign``). It raises `AdapterError`
+    if that method fails or gives a value that is no workload.
     """
     own: Fit | None = getattr(backend, "fit", None)
     if own is None:
@@ -228,9 +228,9 @@ def fit_of(backend: Backend) -> Fit:
             made = own(work)
         except Exception as error:
             pass_on(error)
-            raise SpecError(f"{where}: {type(error).__name__}: {error}") from error
+            raise AdapterError(f"{where}: {type(error).__name__}: {error}") from error
         if made is not None and not isinstance(made, type(work)):
-            raise SpecError(f"{where}: expected a Workload or None, got {made!r}")
+            raise AdapterError(f"{where}: expected a Workload or None, got {made!r}")
         if made is None:
             return None
         return _with_reading_of(backend, _with_claims_of(backend, made))

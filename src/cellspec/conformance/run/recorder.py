@@ -48,7 +48,10 @@ class Endless(Crash):
 
 
 class AdapterError(SpecError):
-    """The backend used the probe in a way that fits no engine; the adapter has a mistake."""
+    """The backend fits no engine, or not what it is asked for; the adapter is to be mended.
+
+    Of cellspec's own errors it alone is bad input once a run has begun.
+    """
 
 
 class Recorder:
