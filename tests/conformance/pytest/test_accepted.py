@@ -127,6 +127,25 @@ def test_a_consequence_of_what_was_broken_before_fails_no_run(
     )
 
 
+def test_a_consequence_of_a_new_root_cause_fails_the_run_though_it_was_broken_before(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("BARR-06", "BARR-01")
+    verdicts: dict[str, dict[str, Any]] = {name: {"verdict": "violated"} for name in names}
+    verdicts["BARR-06"]["failure"] = {"detail": "so"}
+    backends = [{"name": "columns", "version": "1", "clauses": verdicts}]
+    found = {"format": 2, "suite": {"sources": suite_sources()}, "backends": backends}
+    Path("bad.json").write_text(json.dumps(found))
+    only = "--conformance-only=BARR-01"
+    accepted = accepted_by(suite, "--conformance-baseline=bad.json", only, *FEW)
+    monkeypatch.setattr(Suite, "consequences", {"BARR-01": 1})
+    work = Workload((ColumnDescriptor("a"),), rows=2)
+    for detail, accepts in (("so", True), ("other", False)):
+        accepted.suite.causes.roots.clear()
+        accepted.suite.causes.add(Failure("BARR-06", detail, (), work, {}, ()))
+        assert bool(accepted.why("BARR-01", Judgement(Verdict.VIOLATED, "so"))) == accepts
+
+
 def test_a_new_root_cause_of_a_clause_that_was_broken_before_fails_the_run(
     suite: pytest.Pytester,
 ) -> None:

@@ -150,6 +150,18 @@ def test_a_second_cause_of_a_clause_that_was_broken_is_told(tmp_path: Path) -> N
     assert edited["notes"][0].startswith("cellspec has other sources here than there")
 
 
+def test_a_consequence_of_a_new_root_is_broken_in_another_way(tmp_path: Path) -> None:
+    then = backend(dict.fromkeys(("BARR-06", "TABLE-03"), "violated"), "so", causes=[CAUSE])
+    now = backend({"TABLE-03": "violated"}, "so", causes=[CAUSE], not_asked={"BARR-06": "so"})
+    assert list(comparison_lines(saved(tmp_path, then).compared(now, SUITE)))[1:] == [
+        "  still broken: TABLE-03"
+    ]
+    now["causes"] = [{**CAUSE, "detail": "other"}]
+    assert list(comparison_lines(saved(tmp_path, then).compared(now, SUITE)))[1:] == [
+        "  broken in another way (was violated, is violated: with BARR-06: other): TABLE-03"
+    ]
+
+
 def test_the_lines_name_each_change_with_its_clauses_and_why(tmp_path: Path) -> None:
     then = backend({"SCHED-01": "pass", "SCHED-02": "violated", "SCHED-03": "pass"})
     now = backend({"SCHED-01": "violated", "SCHED-02": "pass", "SCHED-03": "pass"}, "too soon")

@@ -3,9 +3,10 @@
 A user who runs the suite every day wants it red when something *broke*, and not because of what
 she knows, nor because cellspec judges by more than before. So these findings are accepted:
 
-- a root cause, the first finding of which is in her baseline too
-  (`cellspec.conformance.report.baseline`), and whatever broke only as its consequence;
-- a clause is inconclusive that was so in her baseline, or broke in both only as a consequence;
+- a root cause with a finding that is in her baseline too (`cellspec.conformance.report.baseline`),
+  and whatever broke only as its consequence;
+- a clause was broken in her baseline, and broke only as a consequence of what she expects to fail;
+- a clause is inconclusive, and was so in her baseline;
 - a clause is broken or inconclusive that her pinned clauses do not have, or have in other words
   (`cellspec.conformance.campaign.pins`);
 - a clause is inconclusive only because a coverage goal was not met that is not pinned.
@@ -96,12 +97,14 @@ class Accepted:
         mine = [self.why_root(failure) for failure in roots if failure.clause == clause]
         if mine:
             return mine[0] if all(mine) else ""
+        number = self.suite.consequences.get(clause)
+        root = None if number is None else roots[number - 1]
+        if root and root.clause not in self.suite.expected and not self.why_root(root):
+            return self._by_pins(clause)
         baseline = self.baseline
         if baseline is not None:
             if baseline.knows_broken(clause):
                 return f"broken in {baseline.shown} too: {reason}"
-            number = self.suite.consequences.get(clause)
-            root = None if number is None else roots[number - 1]
             if root and baseline.knows(root.clause, root.detail, suite_sources()):
                 return f"a consequence of {root.clause}, which is broken in {baseline.shown} too"
         return self._by_pins(clause)

@@ -38,6 +38,7 @@ from cellspec.conformance.campaign.symptoms import Symptom, symptom_of
 from cellspec.conformance.judge.verdict import Verdict, says_pass
 from cellspec.conformance.report.read_results import (
     BackendResults,
+    CauseResult,
     ClauseResult,
     field,
     read_backend,
@@ -118,6 +119,9 @@ class Baseline:
             for clause, detail in reversed(_findings(now))
             if not self.knows(clause, detail, suite.get("sources"))
         }
+        for clause, root in _only_behind(now).items():
+            if not self.knows(root.clause, root.detail, suite.get("sources")):
+                unknown.setdefault(clause, f"with {root.clause}: {root.detail}")
         for clause in dict.fromkeys((*now.results, *earlier)):
             before, after = self.backend.results.get(clause), now.results.get(clause)
             change = _change(before, after, unknown.get(clause, ""))
@@ -278,7 +282,7 @@ def _change(before: ClauseResult | None, now: ClauseResult | None, unknown: str)
     Args:
         before: its result in the baseline.
         now: its result.
-        unknown: a finding that the baseline has not, of those that broke it now.
+        unknown: a finding that the baseline lacks, of those that broke it now.
     """
     was, is_now = _verdict(before), _verdict(now)
     if is_now in _BROKEN:
@@ -301,6 +305,17 @@ def _findings(backend: BackendResults) -> list[tuple[str, str]]:
         if result.failure is not None
     ]
     return [*broken, *((one.clause, one.detail) for one in backend.causes)]
+
+
+def _only_behind(backend: BackendResults) -> dict[str, CauseResult]:
+    """The clauses that broke only as consequences, each with its first root."""
+    found: dict[str, CauseResult] = {}
+    for root in backend.causes:
+        for clause in root.consequences:
+            found.setdefault(clause, root)
+    return {
+        clause: found[clause] for clause in found.keys() - {one.clause for one in backend.causes}
+    }
 
 
 def _options(command: str) -> list[str]:
