@@ -19,8 +19,10 @@ newly judged            it was not judged then, and now it is, without a finding
 
 Two findings are one if they have the same symptom (`cellspec.conformance.campaign.symptoms`): two
 runs that draw other workloads find one cause in other columns and rows. What broke in the baseline
-as a consequence alone has no finding there. Other sources of cellspec may put a finding in other
-words, so to a baseline of such each finding of a clause is known that was broken.
+as a consequence alone is not known by its finding, for that finding came with another root. One bug
+may show as another root where other workloads are drawn, or threads run otherwise: compare runs of
+the same seeds and size. Other sources of cellspec may put a finding in other words, so to a
+baseline of such each finding of a clause is known that was broken.
 """
 
 from __future__ import annotations
