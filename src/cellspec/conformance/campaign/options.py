@@ -179,7 +179,8 @@ def profiles_of(options: Options, capabilities: Collection[str]) -> tuple[Profil
     """The profiles that were asked for, each with the clauses that were.
 
     Clauses that are asked for alone need the campaigns of other profiles too: whatever a workload
-    is about, it may break them. Only those about cost are judged by workloads of their own.
+    is about, it may break them. The few workloads about cost may, too, but take long: they are run
+    only for the clauses about cost, which are judged by no others.
 
     Args:
         options: the options of the user.

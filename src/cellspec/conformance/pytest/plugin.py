@@ -52,8 +52,8 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
         "",
         "CLAUSES",
         None,
-        "judge by these clauses alone, with commas between, as a whole run does; whatever else "
-        "breaks fails nothing",
+        "judge by these clauses alone, with commas between, by all workloads but those about cost, "
+        "which are for clauses about cost; whatever else breaks fails nothing",
     ),
     ("max-examples", "--max-examples", "N", None, "workloads of each profile"),
     ("seed", "--seed", "N", "0", "what workloads are drawn from"),
