@@ -969,6 +969,26 @@ def test_a_claimed_clause_that_is_inconclusive_fails_a_run_of_the_default_number
     assert "DROP-01" not in entry["clauses"]
 
 
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        ("raise KeyboardInterrupt", INTERRUPTED),
+        ("import shutil; shutil.rmtree('out'); open('out', 'w').close()", BAD_INPUT),
+    ],
+)
+def test_no_exit_code_is_told_that_the_run_does_not_end_with(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ends: str, code: int
+) -> None:
+    few_are_enough(monkeypatch)
+    monkeypatch.setattr(Suite, "cost", lambda _: {})
+    suite.makepyfile(test_last=f"def test_last(): {ends}")
+    suite.mkdir("out")
+    options = ("--max-examples=3", "--conformance-json=out/r.json", "test_last.py")
+    result = judge(suite, "Backend", *options)
+    assert result.ret == code
+    result.stdout.fnmatch_lines(["* judged clauses are inconclusive. What helps: *"])
+
+
 IN_DOUBT = """
     from engine import Backend
 

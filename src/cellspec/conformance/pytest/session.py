@@ -392,7 +392,7 @@ class Session:
             self._note(BAD_INPUT if isinstance(error, AdapterError) else INTERNAL)
         if self.suite.fails_inconclusive:
             self._note(INCONCLUSIVE)
-        self._report()
+        self._report(session.exitstatus)
         forget_debuggers()
         # A worker of pytest-xdist hands its code over; the process that reports ends with it.
         if not hasattr(self.config, "workerinput"):
@@ -420,7 +420,13 @@ class Session:
             return self.code if self.code not in (FINE, INCONCLUSIVE) else INTERNAL
         return self.code if status == pytest.ExitCode.OK else status
 
-    def _report(self) -> None:
+    def _say_what_ends_it(self, status: int) -> None:
+        """Note in the results whether something else than inconclusive clauses ends the run."""
+        worse = self._exit_code(status) not in (FINE, INCONCLUSIVE)
+        for found in self.done:
+            found["backends"][0]["inconclusive"]["worse"] = worse
+
+    def _report(self, status: int) -> None:
         if self.suite.unsaved:
             self.refused = self.suite.unsaved
             self._note(BAD_INPUT)
@@ -431,10 +437,9 @@ class Session:
         if self.suite.campaigns or "smoke" in vars(self.suite):
             with _captured(self.config):
                 found = results(self.suite)
-            worse = self._others_failed or self.code not in (FINE, INCONCLUSIVE)
-            found["backends"][0]["inconclusive"]["worse"] = worse
             self.accepted.add_to(found)
             self.done.append(found)
+        self._say_what_ends_it(status)
         handed_over = getattr(self.config, "workeroutput", None)
         if handed_over is not None:
             mine = self.done[0] if self.done else None
@@ -453,6 +458,7 @@ class Session:
         except SpecError as error:
             self.refused = str(error)
             self._note(BAD_INPUT)
+            self._say_what_ends_it(status)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
