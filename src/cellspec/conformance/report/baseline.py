@@ -9,7 +9,7 @@ verdict was. So does one that is *broken in another way*, by a root cause that i
 change                  when
 ======================  ==========================================================================
 broke                   it is broken, and the baseline does not show it broken
-broken in another way   it was broken and still is, by a root cause too whose finding was not there
+broken in another way   it was broken and still is, by a root cause with a new finding or behind it
 still broken            it was broken and still is
 no longer judged        it was judged then, and is inconclusive, not claimed or absent now
 mended                  it was broken, and was judged again without a finding, by the campaigns that
@@ -284,7 +284,7 @@ def _change(before: ClauseResult | None, now: ClauseResult | None, unknown: str)
     Args:
         before: its result in the baseline.
         now: its result.
-        unknown: a finding that the baseline lacks, of those that broke it now.
+        unknown: a finding that broke it now and that the baseline does not have; "" if none.
     """
     was, is_now = _verdict(before), _verdict(now)
     if is_now in _BROKEN:
