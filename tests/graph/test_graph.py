@@ -28,7 +28,14 @@ from cellspec import (
     NodeId,
     ThreadSafeCompletionTracker,
 )
-from cellspec.graph.nodes import barrier_key, cell_key, column_of, is_barrier_key, place_of
+from cellspec.graph.nodes import (
+    barrier_key,
+    cell_key,
+    column_of,
+    is_barrier_key,
+    place_of,
+    split_key,
+)
 from cellspec.graph.rules import MAX_NEEDS
 from tests.oracles import Definition, NaiveModel
 from tests.strategies import Case, cases, picks
@@ -828,6 +835,8 @@ def test_a_key_names_one_node_and_reads_back(column: int, place: int) -> None:
     assert (is_barrier_key(cell), is_barrier_key(barrier)) == (False, True)
     assert column_of(cell) == column_of(barrier) == column
     assert place_of(cell) == place_of(barrier) == place
+    assert split_key(cell) == (column, place, False)
+    assert split_key(barrier) == (column, place, True)
 
 
 def test_a_graph_makes_a_tracker_also_if_none_was_imported() -> None:

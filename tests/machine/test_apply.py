@@ -9,6 +9,7 @@ import pytest
 from cellspec import Action, ColumnDescriptor, ExecutionGraph, ExecutionTraits, Machine, SpecError
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy
+from cellspec.trace import event_of
 
 T = ExecutionTraits
 
@@ -201,3 +202,9 @@ def test_an_observer_sees_what_a_barrier_read_by_the_engine_or_else_by_the_rule(
     run.on_step = seen.append
     run.apply(Action("start", "v", scope=0, reads=reads))
     assert seen[0].reads == (reads or ((0, 2),))
+
+
+def test_a_call_goes_on_after_its_end_only_if_the_step_says_so() -> None:
+    graph, ends = machine().graph, Action("fail", "a", (0, 1), failure="timeout")
+    for step, goes_on in ((ends, False), (ends._replace(abandoned=True), True)):
+        assert event_of(step, graph, seq=1, t=0.0).abandoned is goes_on

@@ -78,6 +78,20 @@ def test_a_finished_group_is_named_only_if_another_waits_for_its_place() -> None
 
 
 @pytest.mark.clause("SCHED-15", "GROUP-07")
+def test_a_group_without_anything_left_to_do_waits_for_no_place() -> None:
+    for rows, waits in ((3, "SCHED-15: 1 row group, for row group [0:1]"), (2, "")):
+        run = machine(rows, Limits(group_rows=1, groups=1), waive=["GROUP-01", "GROUP-07"])
+        take(run, Action("admit", rows=(0, 1)))
+        # Where its admission is not judged a group may be done without one.
+        for row in (0, 1):
+            for column in "ab":
+                take(run, cell("start", column, row), cell("complete", column, row))
+        said = refused(run.at, 1.0)
+        assert said.startswith(waits)
+        assert bool(said) == bool(waits)
+
+
+@pytest.mark.clause("SCHED-15", "GROUP-07")
 def test_of_a_cell_to_be_skipped_and_a_finished_group_the_cell_is_named() -> None:
     limits = Limits(group_rows=1, groups=2)
     run = machine(3, limits, waive=["SCHED-09", "GROUP-06", "GROUP-07"])

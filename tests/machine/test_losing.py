@@ -110,6 +110,31 @@ def test_a_loss_without_the_loss_of_a_worker_is_taken_if_it_is_not_judged() -> N
     take(run, cell("start", "a", 0), V)
 
 
+@pytest.mark.clause("FAIL-08")
+def test_only_cells_that_were_made_before_the_loss_of_a_worker_go_with_it() -> None:
+    run = made(take(made(machine(rows=4), 0, 2), LOST), 1)
+    with pytest.raises(
+        Violation, match=r"^FAIL-08: a\[1\] is lost .*, but was made after the loss"
+    ):
+        run.apply(cell("lose", "a", 1))
+    take(run, LOSE_A, cell("lose", "a", 2))
+
+
+@pytest.mark.clause("FAIL-08", "SKIP-01")
+def test_output_that_was_given_and_went_with_a_worker_is_made_again_and_not_skipped() -> None:
+    run = take(made(ran(machine(rows=5)), 0, 1, 2, 3, column="v"), cell("durable", "v", 0), LOST)
+    ran(take(run, LOSE_V))
+    for row in (1, 2, 3):
+        with pytest.raises(
+            Violation, match=rf"^FAIL-08: v\[{row}\] is skipped although it was made"
+        ):
+            run.apply(cell("skip", "v", row))
+    # What is durable stays, and nobody has seen what was not given.
+    for row in (0, 4):
+        with pytest.raises(Violation, match=r"^SKIP-01"):
+            run.apply(cell("skip", "v", row))
+
+
 @pytest.mark.clause("FAIL-08", "SCHED-01")
 def test_a_node_that_needs_a_lost_barrier_is_refused_for_the_loss() -> None:
     run = take(made(ran(machine()), 0, column="v"), LOST, LOSE_V)

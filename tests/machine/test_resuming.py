@@ -314,6 +314,21 @@ def test_a_change_that_one_process_was_told_to_keep_later_ones_keep_and_no_other
     )
 
 
+@pytest.mark.clause("CKPT-16", "CKPT-20")
+def test_a_process_keeps_what_has_changed_only_if_it_is_told_to() -> None:
+    columns = [ColumnDescriptor("a"), ColumnDescriptor("v", traits=T.BARRIER)]
+    grown = Machine(ExecutionGraph(1, columns))
+    take(grown, Action("start", "v", scope=0), Action("complete", "v", scope=0))
+    save(make(make(grown, "v", 0), "a", 0), (1, 1)).apply(CRASH)
+    with pytest.raises(Violation, match=r"^CKPT-16: .* had 1 row claimed, and its scope changes"):
+        grown.resume((1, 1), records=2)
+    grown.resume((1, 1), records=2, keep=True)
+    changed = take(configured(a="x"), CRASH)
+    with pytest.raises(Violation, match=r"^CKPT-20: resumed with configuration y of 'a'"):
+        changed.resume((1, 1, 0), config={"a": "y"})
+    changed.resume((1, 1, 0), config={"a": "y"}, keep_config=True)
+
+
 # What a process leaves behind
 
 
