@@ -21,6 +21,7 @@ list           ``values_s``: row i takes the i-th
 from __future__ import annotations
 
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
@@ -47,6 +48,8 @@ __all__ = [
     "below",
 ]
 
+_LARGEST_LOG = math.log(sys.float_info.max)
+
 Z90 = 1.2815515655446004
 Z99 = 2.3263478740408408
 """Standard normal quantiles at 0.90 and 0.99."""
@@ -57,6 +60,36 @@ def below(z: Floats) -> Floats:
     import numpy as np
 
     return np.array([math.erfc(x) for x in (z * -math.sqrt(0.5)).tolist()]) / 2
+
+
+def _exp(x: Floats) -> Floats:
+    """e to the power of each number.
+
+    One by one, as `_log` and `_power`: numpy chooses among implementations by the processor, and
+    their last bits differ, so that one seed would draw other latencies on another machine.
+    """
+    import numpy as np
+
+    return np.array([math.exp(v) if v < _LARGEST_LOG else math.inf for v in x.tolist()])
+
+
+def _log(x: Floats) -> Floats:
+    import numpy as np
+
+    return np.array([math.log(v) if v else -math.inf for v in x.tolist()])
+
+
+def _power(x: Floats, exponent: float) -> Floats:
+    """Each number, which is not negative, to a power."""
+    import numpy as np
+
+    def power(v: float) -> float:
+        try:
+            return math.pow(v, exponent)
+        except (OverflowError, ValueError):
+            return math.inf
+
+    return np.array([power(v) for v in x.tolist()])
 
 
 class LatencyModel(StrictModel):
@@ -186,9 +219,7 @@ class Exponential(LatencyModel):
     has_quantile: ClassVar[bool] = True
 
     def quantile(self, z: Floats) -> Floats:
-        import numpy as np
-
-        found: Floats = -self.mean * np.log(below(-z))
+        found: Floats = -self.mean * _log(below(-z))
         return found
 
     def expected(self) -> float:
@@ -236,16 +267,12 @@ class Lognormal(LatencyModel):
         return math.log(self.p99 / self.median) / Z99
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
-        import numpy as np
-
-        return self.median * np.exp(self.log_sigma * draws.rng.standard_normal(count))
+        return self.median * _exp(self.log_sigma * draws.rng.standard_normal(count))
 
     has_quantile: ClassVar[bool] = True
 
     def quantile(self, z: Floats) -> Floats:
-        import numpy as np
-
-        found: Floats = self.median * np.exp(self.log_sigma * z)
+        found: Floats = self.median * _exp(self.log_sigma * z)
         return found
 
     def expected(self) -> float:
@@ -284,9 +311,7 @@ class Weibull(LatencyModel):
     has_quantile: ClassVar[bool] = True
 
     def quantile(self, z: Floats) -> Floats:
-        import numpy as np
-
-        found: Floats = self.scale * (-np.log(below(-z))) ** (1 / self.shape)
+        found: Floats = self.scale * _power(-_log(below(-z)), 1 / self.shape)
         return found
 
     def expected(self) -> float:
@@ -309,18 +334,14 @@ class Pareto(LatencyModel):
         return self.minimum, math.inf
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
-        import numpy as np
-
         # 1 - u lies in (0, 1], so no draw divides by zero.
-        found: Floats = self.minimum * np.power(1 - draws.rng.random(count), -1 / self.alpha)
+        found: Floats = self.minimum * _power(1 - draws.rng.random(count), -1 / self.alpha)
         return found
 
     has_quantile: ClassVar[bool] = True
 
     def quantile(self, z: Floats) -> Floats:
-        import numpy as np
-
-        found: Floats = self.minimum * np.power(below(-z), -1 / self.alpha)
+        found: Floats = self.minimum * _power(below(-z), -1 / self.alpha)
         return found
 
     def expected(self) -> float:
@@ -385,7 +406,7 @@ class Quantiles(LatencyModel):
         probabilities, seconds = table[:, 0], table[:, 1]
         if self.interpolation == "linear":
             return np.interp(u, probabilities, seconds)
-        found: Floats = np.exp(np.interp(u, probabilities, np.log(seconds)))
+        found: Floats = _exp(np.interp(u, probabilities, _log(seconds)))
         # exp(log(x)) may miss x by a rounding error; a latency must not leave its table.
         return np.clip(found, seconds[0], seconds[-1])
 
