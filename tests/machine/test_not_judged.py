@@ -12,6 +12,7 @@ from cellspec import (
     FailurePolicy,
     Limits,
     Machine,
+    Violation,
 )
 
 T = ExecutionTraits
@@ -103,3 +104,15 @@ def test_a_run_goes_on_from_what_is_not_judged(name: str) -> None:
     index = machine.state.graph.rules.index
     for column, row in resolved:
         assert machine.counters.is_resolved(index[column], row), (column, row)
+
+
+@pytest.mark.clause("FAIL-02", "SCHED-02")
+def test_a_node_that_failed_for_good_stays_so_whatever_becomes_of_a_call_beside_it() -> None:
+    steps = [
+        *(cell("start", "a", 0), cell("start", "a", 0)),
+        Action("fail", "a", (0, 1), failure="permanent"),
+        Action("fail", "a", (0, 1), failure="retryable", until=0.0),
+    ]
+    machine = taken([A], ("SCHED-02",), steps, 0)
+    with pytest.raises(Violation, match="^FAIL-02"):
+        machine.apply(cell("start", "a", 0))

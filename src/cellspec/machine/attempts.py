@@ -82,9 +82,10 @@ def fails_for_good(run: RunState, key: NodeKey, failure: Failure) -> bool:
         return False
     if len(run.attempts) > _FORGET_ABOVE:
         _forget_attempts(run)
-    spent = run.attempts.get(key, 0) + 1
-    final = is_final(failure, spent, run.failures.max_attempts)
-    run.attempts[key] = FAILED if final else spent
+    before = run.attempts.get(key, 0)
+    # A call beside the one that failed for good, which is not judged, changes nothing of that.
+    final = before == FAILED or is_final(failure, before + 1, run.failures.max_attempts)
+    run.attempts[key] = FAILED if final else before + 1
     run.failed_for_good = run.failed_for_good or final
     return final
 
