@@ -18,6 +18,7 @@ from cellspec import (
 T = ExecutionTraits
 A, B = ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])
 SKIPS = ColumnDescriptor("a", may_skip=True)
+IN_ORDER_SKIPS = ColumnDescriptor("a", traits=T.ORDERED, may_skip=True)
 IN_ORDER = ColumnDescriptor("a", traits=T.ORDERED)
 STREAM = ColumnDescriptor("a", traits=T.ROW_STREAMABLE)
 ORDERED_STREAM = ColumnDescriptor("a", traits=T.ORDERED | T.ROW_STREAMABLE)
@@ -116,3 +117,13 @@ def test_a_node_that_failed_for_good_stays_so_whatever_becomes_of_a_call_beside_
     machine = taken([A], ("SCHED-02",), steps, 0)
     with pytest.raises(Violation, match="^FAIL-02"):
         machine.apply(cell("start", "a", 0))
+
+
+def test_a_row_that_is_to_be_skipped_stays_so_when_its_turn_comes_a_second_time() -> None:
+    columns = [IN_ORDER_SKIPS, ColumnDescriptor("b", traits=T.ORDERED, dependencies=["a"])]
+    steps = [
+        *(cell("skip", "a", 2), *made("b", 3), cell("skip", "b", 1)),
+        *(cell("lose", "b", 3), cell("skip", "b", 0)),
+    ]
+    machine = taken(columns, ("SCHED-01", "SKIP-01", "FAIL-08"), steps, 0)
+    assert machine.counters.must_skip(1, 2)
