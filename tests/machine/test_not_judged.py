@@ -115,7 +115,7 @@ def test_a_node_that_failed_for_good_stays_so_whatever_becomes_of_a_call_beside_
         Action("fail", "a", (0, 1), failure="retryable", until=0.0),
     ]
     machine = taken([A], ("SCHED-02",), steps, 0)
-    with pytest.raises(Violation, match="^FAIL-02"):
+    with pytest.raises(Violation, match=r"^FAIL-02"):
         machine.apply(cell("start", "a", 0))
 
 
