@@ -91,7 +91,7 @@ CODES: Final = {
 """Every exit code, with its meaning in a few words."""
 
 EXIT_S = 10.0
-"""Real seconds that a process may take to end, once its exit code is known."""
+"""Real seconds in which a process ends once its exit code is known, if an engine hung in it."""
 
 
 def exit_codes_text() -> str:
